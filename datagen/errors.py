@@ -1,0 +1,82 @@
+"""Every error that the package raises on purpose.
+
+    DatagenError
+    ├── UsageError            the call or the input is wrong: one line, exit 2
+    ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
+    └── ModelError            a question to a model failed
+        ├── TransientError    worth another try later; never stored as an answer
+        ├── PermanentError    the server refused this request for good; stored as an answer
+        ├── ServerLost        nothing answered for longer than the patience; stops the run, exit 1
+        ├── Denied            401, 402, 403: stops the run at once
+        └── OverBudget        the next call could pass --max-cost; stops admitting work
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudioError",
+    "DatagenError",
+    "Denied",
+    "ModelError",
+    "OverBudget",
+    "PermanentError",
+    "ServerLost",
+    "TransientError",
+    "UsageError",
+]
+
+
+class DatagenError(Exception):
+    """Root of the tree. The text is one line: what, the value, the cure."""
+
+
+class UsageError(DatagenError):
+    """The call or the input is wrong; the command line prints the one line and exits with 2."""
+
+
+class AudioError(DatagenError):
+    """A clip cannot be decoded; `reason` is stable snake_case (`audio_missing`, `audio_corrupt`, `audio_empty` …)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class ModelError(DatagenError):
+    """A request to a model failed; `raw` is what the server said."""
+
+    reason = "model_error"
+
+    def __init__(self, detail: str, raw: str = "") -> None:
+        super().__init__(detail)
+        self.raw = raw
+
+
+class TransientError(ModelError):
+    """All retries were used up; a later run asks again."""
+
+    reason = "transient"
+
+
+class PermanentError(ModelError):
+    """The server refused this very request (400, content filter); asked again only with --retry-failed."""
+
+    reason = "refused"
+
+
+class ServerLost(ModelError):
+    """The endpoint did not answer within the patience."""
+
+    reason = "server_lost"
+
+
+class Denied(ModelError):
+    """401, 402 or 403: no later request can do better."""
+
+    reason = "denied"
+
+
+class OverBudget(ModelError):
+    """The request could take the run past its --max-cost."""
+
+    reason = "over_budget"

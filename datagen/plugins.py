@@ -1,0 +1,63 @@
+"""What a source, captioner, writer or filter is given when it is made, and how a name becomes one.
+
+A plug-in is a factory called with one argument; its Protocol, with one method, stands in the `__init__` of its
+package beside the dict from name to factory. A name of the form `module:attribute` is imported, so that a user's own
+plugs in from outside.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.errors import UsageError
+
+if TYPE_CHECKING:
+    from datagen.llm import Client
+    from datagen.prompts import Prompts
+
+__all__ = ["Context", "SourceOptions", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What a source is made from; None means that the source looks at its own default place."""
+
+    annotations: Path | None = None
+    audio: Path | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What captioners, writers and filters are made from."""
+
+    seed: int
+    prompts: Prompts
+    captions_per_clip: int = 1
+    questions_per_clip: int = 4
+    language: str = "English"
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+    """Every label of the source → number of its clips, in order of label."""
+    captioner: Client | None = None
+    writer: Client | None = None
+    reader: Client | None = None
+
+
+def resolve(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """The factory called `name`. Raises UsageError that lists the known names."""
+    if name in table:
+        return _load(kind, table[name]) if isinstance(table[name], str) else table[name]
+    if ":" in name:
+        return _load(kind, name)
+    raise UsageError(f"unknown {kind} {name!r}: use one of {', '.join(table)}, or module:attribute of your own")
+
+
+def _load(kind: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{kind} {path!r} cannot be imported ({error}): check the path and the installed extras") from None

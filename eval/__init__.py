@@ -1,0 +1,1 @@
+"""Model → predictions → scores: one benchmark a file."""

@@ -1,0 +1,51 @@
+"""Questions → verdicts: one test a file. Adding one = a file, a line in FILTERS or PROBES, a test.
+
+A Filter sees the whole table at once and asks nobody. A Probe asks a model about one question while clips are still
+being worked on; it is put to every question that `wellformed` lets through, whatever the other filters say, so that
+another choice of filters or thresholds pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from datagen.records import Caption, Failure, Question, Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["DEFAULT", "FILTERS", "PROBES", "Filter", "Probe"]
+
+
+class Filter(Protocol):
+    """Made by `factory(context: Context)`."""
+
+    def judge(self, table: pl.DataFrame) -> pl.DataFrame:
+        """`table`: the question columns of `records.schema(Question)` and `captions` (list[str], the clip's).
+
+        Returns rows of `records.schema(Verdict)` less the column `filter`, one for every row of `table`, in its order.
+        """
+        ...
+
+
+class Probe(Protocol):
+    """Made by `factory(context: Context)`."""
+
+    async def probe(self, question: Question, captions: Sequence[Caption]) -> Verdict | Failure:
+        """A verdict, or a Failure when the model could not be asked. Lets ServerLost, Denied and OverBudget through."""
+        ...
+
+
+FILTERS: dict[str, str] = {
+    "wellformed": "datagen.filters.wellformed:Wellformed",
+    "relation": "datagen.filters.relation:Relation",
+    "grounded": "datagen.filters.grounded:Grounded",
+    "duplicates": "datagen.filters.duplicates:Duplicates",
+    "balance": "datagen.filters.balance:Balance",
+}
+PROBES: dict[str, str] = {
+    "consistency": "datagen.filters.consistency:Consistency",
+}
+DEFAULT = ("wellformed", "relation", "grounded", "consistency", "duplicates", "balance")
+"""In the order of the funnel; a probe without a reader model is left out, and the funnel says so."""

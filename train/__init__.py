@@ -1,0 +1,1 @@
+"""Dataset → model: GRPO on trl."""
