@@ -61,3 +61,20 @@ def _load(kind: str, path: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{kind} {path!r} cannot be imported ({error}): check the path and the installed extras") from None
+
+
+def known(kind: str) -> dict[str, str]:
+    """Name → what it is (the first sentence of its docstring), for `datagen list`."""
+    tables = {
+        "sources": [("datagen.sources", "SOURCES")],
+        "captioners": [("datagen.captioners", "CAPTIONERS")],
+        "generators": [("datagen.questions", "WRITERS")],
+        "filters": [("datagen.filters", "FILTERS"), ("datagen.filters", "PROBES")],
+    }
+    if kind not in tables:
+        raise UsageError(f"unknown kind {kind!r}: use one of {', '.join(tables)}")
+    found: dict[str, str] = {}
+    for module, table in tables[kind]:
+        for name, path in getattr(importlib.import_module(module), table).items():
+            found[name] = (_load(kind, path).__doc__ or "").strip().split("\n")[0]
+    return found

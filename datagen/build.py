@@ -1,0 +1,674 @@
+"""`datagen build`: clips → captions → questions → verdicts → dataset, read from top to bottom in `pipeline`.
+
+Clips are worked on by a bounded pool, each by one coroutine, with no barrier between stages; their rows leave the pool
+in the order of the source, so that the tables do not depend on the number of workers. The ledger remembers every answer
+of a model; everything else is computed again, so a run killed at any instant goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from datagen.audio import Audio, decode_ahead, sha256
+from datagen.captioners import CAPTIONERS
+from datagen.errors import AudioError, OverBudget, UsageError
+from datagen.filters import DEFAULT, FILTERS, PROBES
+from datagen.filters.wellformed import problem
+from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
+from datagen.plugins import Context, SourceOptions, resolve
+from datagen.progress import Progress
+from datagen.prompts import Prompts
+from datagen.questions import WRITERS
+from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
+from datagen.run import Run, Spool, disk_free
+from datagen.sources import SOURCES
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from datagen.captioners import Captioner
+    from datagen.filters import Probe
+    from datagen.questions import Writer
+    from datagen.sources import Source
+
+__all__ = ["Config", "Interrupted", "build"]
+
+NO_MODEL = {"labels", "acoustic"}
+"""Captioners that ask no server."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `datagen build` was asked for; the fields are the flags of the command line."""
+
+    source: str
+    out: Path | None = None
+    annotations: Path | None = None
+    audio: Path | None = None
+    captioner: str | None = None
+    captions_per_clip: int = 3
+    generator: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    captioner_model: str | None = None
+    captioner_url: str | None = None
+    reader_model: str | None = None
+    reader_url: str | None = None
+    model_revision: str = ""
+    questions: str = "generated"
+    questions_per_clip: int = 4
+    filters: tuple[str, ...] = DEFAULT
+    prompts: Path | None = None
+    language: str = "English"
+    license: tuple[str, ...] = ()
+    exclude_media: Path | None = None
+    limit: int | None = None
+    target: int | None = None
+    split: float = 0.1
+    seed: int = 0
+    workers: int | None = None
+    ledger: Path | None = None
+    max_cost: float | None = None
+    patience: float = 300.0
+    retry_failed: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("captions_per_clip", 1), ("questions_per_clip", 1), ("limit", 1), ("target", 1), ("workers", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+        if not 0 <= self.split < 1:
+            raise UsageError(f"--split {self.split}: give a share of clips for validation, 0 or more and less than 1")
+        if self.questions not in ("generated", "human", "both"):
+            raise UsageError(f"--questions {self.questions!r}: use generated, human or both")
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.out or Path("runs") / self.source.rsplit(":", 1)[-1]
+
+    @property
+    def captioners(self) -> tuple[str, ...]:
+        """Names, in order."""
+        chosen = self.captioner or ("openai" if self.captioner_model or self.model else "labels,acoustic")
+        return tuple(name.strip() for name in chosen.split(",") if name.strip())
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Names, in order."""
+        generated = self.generator or ("llm" if self.model else "rules")
+        return {"generated": (generated,), "human": ("human",), "both": ("human", generated)}[self.questions]
+
+    @property
+    def reads(self) -> bool:
+        """Whether some filter asks the reader."""
+        return bool((self.reader_model or self.model) and any(name in PROBES or ":" in name for name in self.filters))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; the run is resumable."""
+
+
+@dataclass
+class Parts:
+    """The plug-ins of one build."""
+
+    source: Source
+    captioners: dict[str, Captioner]
+    writers: dict[str, Writer]
+    probes: dict[str, Probe]
+    context: Context
+
+
+@dataclass
+class Survey:
+    """What one pass over the source's list says, before anything is decoded."""
+
+    clips: int = 0
+    listing: str = ""
+    """Hash of everything that the source says of its clips, and of the size of each file."""
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+
+
+def build(config: Config) -> dict[str, Any]:
+    """Runs (or goes on with) one build and returns its counts, the shape of `datagen build --json`.
+
+    Raises UsageError (exit 2) before any work is done, other DatagenErrors (exit 1) or Interrupted (exit 130) with the
+    run left resumable.
+    """
+    run = Run(config.run)
+    with run.held():
+        if not config.dry_run:
+            disk_free(run.path, 50_000_000)
+        ledger = Ledger(config.ledger or run.path / "ledger.sqlite")
+        try:
+            return asyncio.run(_cancelled_by_sigterm(pipeline(config, run, ledger)))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise Interrupted(f"interrupted; the same command goes on where it was ({run.path})") from None
+        finally:
+            ledger.close()
+
+
+async def _cancelled_by_sigterm(work: Any) -> Any:
+    task = asyncio.ensure_future(work)
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
+    """The whole data flow."""
+    started = time.monotonic()
+    clients = make_clients(config, ledger)
+    try:
+        await asyncio.gather(*(client.preflight() for client in set(clients.values())))
+        source: Source = resolve("source", config.source, SOURCES)(SourceOptions(config.annotations, config.audio))
+        survey = survey_source(source, config)
+        parts = make_parts(config, source, survey, clients)
+        inputs = fingerprint(config, survey, parts.context, clients)
+        run.check_inputs(inputs)
+        if config.dry_run:
+            return dry_run(config, survey, parts, clients)
+        run.state = run.earlier() or {}
+        run.save(status="running", config=public(config), fingerprints={"inputs": inputs, "derivation": derivation(config)})
+
+        spool, meter = Spool(run), Usage()
+        with Progress(total=survey.clips, clients=clients) as progress:
+            stopped = await generate(config, parts, spool, meter, progress)
+        spool.close_segment()
+        judged = judge(config, parts.context, spool)
+    finally:
+        for client in set(clients.values()):
+            await client.close()
+    counts = finish(config, run, spool, judged, source, meter, clients, started)
+    if stopped:
+        run.save(stopped=stopped)
+    return counts
+
+
+# ── what a build is made of ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
+    """Role (writer, captioner, reader) → client; roles at the same endpoint and model share one, and its limiter."""
+    roles: dict[str, tuple[str | None, str | None]] = {}
+    if "llm" in config.writers:
+        roles["writer"] = (config.model, config.base_url)
+    if not NO_MODEL.issuperset(config.captioners):
+        roles["captioner"] = (config.captioner_model or config.model, config.captioner_url or config.base_url)
+    if config.reads:
+        roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
+    budget = Budget(config.max_cost)
+    made: dict[Endpoint, Client] = {}
+    clients: dict[str, Client] = {}
+    for role, (model, url) in roles.items():
+        if model is None:
+            if role == "captioner" and "openai" not in config.captioners:
+                continue
+            flag = {"writer": "--model", "captioner": "--captioner-model"}[role]
+            raise UsageError(f"the {role} asks a model and none is named: add {flag} ID (and its URL)")
+        base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        endpoint = Endpoint(model, base, config.model_revision)
+        if endpoint not in made:
+            made[endpoint] = Client(
+                endpoint, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed
+            )
+        clients[role] = made[endpoint]
+    return clients
+
+
+def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[str, Client]) -> Parts:
+    """Every plug-in by its name. Raises UsageError for one that is not known."""
+    context = Context(
+        seed=config.seed, prompts=Prompts(config.prompts), captions_per_clip=config.captions_per_clip,
+        questions_per_clip=config.questions_per_clip, language=config.language, vocabulary=survey.vocabulary,
+        captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
+    )  # fmt: skip
+    for name in config.filters:
+        if name not in PROBES:
+            resolve("filter", name, {**FILTERS, **PROBES})
+    return Parts(
+        source=source,
+        captioners={name: resolve("captioner", name, CAPTIONERS)(context) for name in config.captioners},
+        writers={name: resolve("generator", name, WRITERS)(context) for name in config.writers},
+        probes={name: PROBE(context) for name, PROBE in probe_factories(config).items()} if config.reads else {},
+        context=context,
+    )
+
+
+def probe_factories(config: Config) -> dict[str, Any]:
+    """The filters of the call that ask a model, by name."""
+    found = {name: resolve("filter", name, {**FILTERS, **PROBES}) for name in config.filters}
+    return {name: factory for name, factory in found.items() if hasattr(factory, "probe")}
+
+
+def admitted(source: Source, config: Config) -> Iterator[Clip | Failure]:
+    """The source's rows, less the clips that --license and --exclude-media leave out."""
+    excluded = read_lines(config.exclude_media) if config.exclude_media else set()
+    for item in source.clips():
+        if isinstance(item, Clip) and config.license and item.license not in config.license:
+            yield Failure("source", "license_excluded", item.id, f"licence {item.license or 'unknown'!r}")
+        elif isinstance(item, Clip) and item.media_id and item.media_id in excluded:
+            yield Failure("source", "media_excluded", item.id, f"media id {item.media_id!r} is in --exclude-media")
+        else:
+            yield item
+
+
+def limited(items: Iterable[Clip | Failure], limit: int | None) -> Iterator[Clip | Failure]:
+    """The rows up to the `limit`-th clip."""
+    clips = 0
+    for item in items:
+        if limit is not None and clips >= limit:
+            return
+        clips += isinstance(item, Clip)
+        yield item
+
+
+def read_lines(path: Path) -> set[str]:
+    """The words of a file, one a line."""
+    try:
+        return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--exclude-media {path}: {error}: give a text file with one media id a line") from None
+
+
+def survey_source(source: Source, config: Config) -> Survey:
+    """Lists the source once. Raises UsageError when it names no clip at all."""
+    digest, labels, clips, others = hashlib.sha256(), Counter[str](), 0, 0
+    for item in admitted(source, config):
+        if isinstance(item, Clip):
+            clips += 1
+            labels.update(item.labels)
+            row = asdict(item) | {"path": ""}
+            digest.update(canonical([row, _size(item.path)]).encode())
+        else:
+            others += 1
+            digest.update(canonical(asdict(item) | {"error": ""}).encode())
+    if not clips and not others:
+        raise UsageError(f"source {config.source!r} lists no clips: check --annotations and --audio")
+    total = min(clips, config.limit or clips)
+    return Survey(total, digest.hexdigest()[:32], dict(sorted(labels.items())))
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
+
+
+def fingerprint(config: Config, survey: Survey, context: Context, clients: Mapping[str, Client]) -> dict[str, Any]:
+    """What the answers depend on: a run directory holds one value of it."""
+    return {
+        "source": config.source, "clips": survey.listing, "captioner": list(config.captioners),
+        "captions_per_clip": config.captions_per_clip, "generator": list(config.writers),
+        "questions_per_clip": config.questions_per_clip, "language": config.language, "seed": config.seed,
+        "prompts": context.prompts.hashes(),
+        "models": {role: client.endpoint.identity for role, client in sorted(clients.items()) if role != "reader"},
+    }  # fmt: skip
+
+
+def derivation(config: Config) -> dict[str, Any]:
+    """What only the dataset depends on: it may change in place, and nothing is paid again."""
+    from importlib.metadata import version
+
+    return {
+        "filters": list(config.filters), "reader": config.reader_model or config.model, "split": config.split,
+        "limit": config.limit, "target": config.target, "version": version("datagen-audioqa"),
+    }  # fmt: skip
+
+
+def public(config: Config) -> dict[str, Any]:
+    """The configuration for run.json, with no password that a URL may carry."""
+    values: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        if isinstance(value, Path):
+            value = str(value)
+        if isinstance(value, str) and name.endswith("url"):
+            url = urlsplit(value)
+            value = urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
+        values[name] = value
+    return values
+
+
+# ── clips at work ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Row = Clip | Caption | Question | Verdict | Failure
+
+
+@dataclass
+class Done:
+    """What came of one clip."""
+
+    rows: list[Row]
+    usage: Usage
+    survivors: int = 0
+    """Questions that neither `wellformed` nor a probe dropped."""
+    over_budget: bool = False
+
+
+async def generate(config: Config, parts: Parts, spool: Spool, meter: Usage, progress: Progress) -> str:
+    """Works on the clips until the list, the target or the money ends; returns why it stopped early, or ''."""
+    survivors, need = 0, config.target
+    async with contextlib.aclosing(work_in_order(config, parts)) as results:
+        async for done in results:
+            spool.add(done.rows)
+            meter.add(done.usage)
+            survivors += done.survivors
+            progress.clip(done.rows)
+            if done.over_budget:
+                return f"--max-cost {config.max_cost}: the money ended before the clips did"
+            if need is not None and survivors >= need and config.target:
+                spool.close_segment()
+                kept = judge(config, parts.context, spool).kept.height
+                if kept >= config.target:
+                    return ""
+                need = survivors + max(1, (config.target - kept) * survivors // max(kept, 1))
+    return ""
+
+
+async def work_in_order(config: Config, parts: Parts) -> AsyncIterator[Done]:
+    """What came of each clip, in the order of the source, whatever the number of workers.
+
+    At most `workers` clips are held in memory with their audio, and 16 times as many finished ones without it while
+    they wait for a slow one before them.
+    """
+    cores = os.cpu_count() or 1
+    workers = config.workers or (64 if parts.context.writer or parts.context.captioner else 2 * cores)
+    slots = asyncio.Semaphore(workers)
+    pending: deque[asyncio.Task[Done]] = deque()
+    items = limited(admitted(parts.source, config), config.limit)
+    try:
+        async with contextlib.aclosing(decode_ahead(items, threads=cores, ahead=2 * cores)) as decoded:
+            async for item, audio in decoded:
+                await slots.acquire()
+                task = asyncio.create_task(work(config, parts, item, audio))
+                task.add_done_callback(lambda _: slots.release())
+                pending.append(task)
+                del audio
+                while pending and (pending[0].done() or len(pending) >= 16 * workers):
+                    yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio | AudioError | None) -> Done:
+    """One clip: captions, then questions, then the probes of each question."""
+    if isinstance(item, Failure):
+        return Done([item], Usage())
+    if not isinstance(audio, Audio):
+        reason = audio.reason if isinstance(audio, AudioError) else "audio_missing"
+        return Done([Failure("audio", reason, item.id, str(audio))], Usage())
+    clip = replace(item, sha256=await asyncio.to_thread(sha256, audio))
+    with metered() as usage:
+        done = Done([clip], usage)
+        stage = "caption"
+        try:
+            captions = take(done, Caption, [await c.caption(clip, audio) for c in parts.captioners.values()])
+            del audio
+            stage = "write"
+            questions = take(done, Question, [await w.write(clip, captions) for w in parts.writers.values()])
+            stage = "read"
+            await probe(config, parts, done, questions, captions)
+        except OverBudget as error:
+            done.over_budget = True
+            done.rows.append(Failure(stage, error.reason, clip.id, str(error)))
+    return done
+
+
+def take(done: Done, kind: type, batches: Iterable[Sequence[Any]]) -> list[Any]:
+    """Keeps every row that a plug-in gave, and returns those of `kind`; an id that comes twice is kept once."""
+    rows = [row for batch in batches for row in batch]
+    if kind is Question:
+        rows = list({getattr(row, "id", None) or (i, "failure"): row for i, row in enumerate(rows)}.values())
+    done.rows += rows
+    return [row for row in rows if isinstance(row, kind)]
+
+
+async def probe(
+    config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption]
+) -> None:
+    """Puts every probe to every question that `wellformed` lets through."""
+    if "wellformed" in config.filters:
+        questions = [question for question in questions if problem(question) is None]
+    for question in questions:
+        results = [await p.probe(question, captions) for p in parts.probes.values()]
+        done.rows += results
+        done.survivors += all(isinstance(result, Verdict) and result.keep for result in results)
+
+
+# ── the whole table ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Judged:
+    """Every question's fate."""
+
+    kept: pl.DataFrame
+    """The dataset's columns and `split`."""
+    verdicts: pl.DataFrame
+    dropped: pl.DataFrame
+    """Rows of `rejected.parquet`."""
+    funnel: list[dict[str, Any]]
+
+
+def judge(config: Config, context: Context, spool: Spool) -> Judged:
+    """Puts the filters to all questions, in the order of the call; a question leaves at the first that drops it."""
+    import polars as pl
+
+    alive, probed = questions_with_captions(spool), spool.read(Verdict)
+    verdicts, dropped, funnel = [], [], []
+    for name in config.filters:
+        factory = resolve("filter", name, {**FILTERS, **PROBES})
+        if hasattr(factory, "probe"):
+            if context.reader is None:
+                funnel.append({"filter": name, "in": alive.height, "out": alive.height, "reasons": {}, "skipped": "no reader"})
+                continue
+            found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
+        else:
+            found = factory(context).judge(alive)
+        found = found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names)
+        out = alive.filter(~found["keep"]).with_columns(
+            stage=pl.lit(name), reason=found.filter(~pl.col("keep"))["reason"], score=found.filter(~pl.col("keep"))["score"]
+        )
+        funnel.append({"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)})
+        alive = alive.filter(found["keep"])
+        verdicts.append(found)
+        dropped.append(rejected_rows(out))
+    if config.target and alive.height > config.target:
+        alive, surplus = to_target(alive, config)
+        funnel.append({"filter": "target", "in": alive.height + surplus.height, "out": alive.height, "reasons": reasons(surplus)})
+        dropped.append(rejected_rows(surplus))
+    return Judged(
+        kept=finished_questions(alive, config),
+        verdicts=pl.concat([probed.clear(), *verdicts], how="vertical_relaxed"),
+        dropped=pl.concat([spool.read(Failure).clear(), *dropped], how="vertical_relaxed"),
+        funnel=funnel,
+    )
+
+
+def questions_with_captions(spool: Spool) -> pl.DataFrame:
+    """The questions in order, with `captions` (list[str]) and what the dataset says of the clip."""
+    import polars as pl
+
+    captions = spool.read(Caption).group_by("clip_id", maintain_order=True).agg(pl.col("text").alias("captions"))
+    clips = spool.read(Clip).rename({"id": "clip_id"})
+    clips = clips.select("clip_id", "source", "media_id", "sha256", *MEDIA_SPAN)
+    return (
+        spool.read(Question)
+        .join(clips, on="clip_id", how="left", maintain_order="left")
+        .join(captions, on="clip_id", how="left", maintain_order="left")
+        .with_columns(pl.col("captions").fill_null([]))
+    )
+
+
+MEDIA_SPAN = ("start", "end")
+
+
+def probe_verdicts(alive: pl.DataFrame, probed: pl.DataFrame) -> pl.DataFrame:
+    """The probe's verdicts for `alive`, in its order; a question that could not be read is dropped as `unread`."""
+    import polars as pl
+
+    joined = alive.select(question_id="id").join(probed, on="question_id", how="left", maintain_order="left")
+    return joined.with_columns(
+        reason=pl.when(pl.col("keep").is_null()).then(pl.lit("unread")).otherwise(pl.col("reason")),
+        keep=pl.col("keep").fill_null(False),
+    )
+
+
+def reasons(out: pl.DataFrame) -> dict[str, int]:
+    """Reason → rows, most first."""
+    return dict(Counter(out["reason"].to_list()).most_common())
+
+
+def rejected_rows(out: pl.DataFrame) -> pl.DataFrame:
+    """Dropped questions in the form of rejected.parquet."""
+    import polars as pl
+
+    out = out.rename({"id": "question_id"}).with_columns(error=pl.lit(""), raw=pl.lit(""), key=pl.lit(""))
+    return out.select(schema(Failure).names)
+
+
+def to_target(alive: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`--target` rows and the surplus; which ones go is drawn by (seed, question id)."""
+    import polars as pl
+
+    from datagen.seeds import derive
+
+    rank = pl.Series([derive(config.seed, "target", q) for q in alive["id"]], dtype=pl.UInt64).rank("ordinal")
+    surplus = alive.filter(rank > config.target).with_columns(
+        stage=pl.lit("target"), reason=pl.lit("beyond_target"), score=pl.lit(None, pl.Float64)
+    )
+    return alive.filter(rank <= config.target), surplus
+
+
+def finished_questions(alive: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """The kept questions with their split and balanced answer positions."""
+    from datagen.dataset import split
+    from datagen.filters.balance import reletter
+
+    table = alive.with_columns(split=split(alive, config.split, config.seed))
+    return reletter(table, config.seed) if "balance" in config.filters else table
+
+
+# ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def finish(
+    config: Config, run: Run, spool: Spool, judged: Judged, source: Source, meter: Usage, clients: Mapping[str, Client],
+    started: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the tables, the dataset with its card and the report; run.json says `done` last of all."""
+    import polars as pl
+
+    from datagen.dataset import write_dataset
+    from datagen.report import write_report
+
+    failures = spool.read(Failure)
+    for record in (Clip, Caption, Question):
+        spool.keep(record)
+    run.write(Verdict, judged.verdicts)
+    run.write(Failure, pl.concat([failures, judged.dropped], how="vertical_relaxed"))
+    card = describe(config, run, judged, source, meter, clients)
+    write_dataset(judged.kept, run.path / "dataset", card)
+    counts = count(run, judged, failures, clients, started)
+    run.save(**card, config=public(config), counts=counts, spent_usd=counts["cost_usd"], seconds=counts["seconds"])
+    write_report(run.path)
+    spool.discard()
+    run.save(status="done")
+    return counts
+
+
+def count(
+    run: Run, judged: Judged, failures: pl.DataFrame, clients: Mapping[str, Client], started: float
+) -> dict[str, Any]:
+    """The shape of `build --json`; calls and cost are those of this process, not of the runs before it."""
+    stats = [client.stats for client in set(clients.values())]
+    return {
+        "out": str(run.path),
+        "clips": run.rows(Clip),
+        "captions": run.rows(Caption),
+        "questions": run.rows(Question),
+        "kept": judged.kept.height,
+        "rejected": {step["filter"]: step["reasons"] for step in judged.funnel if step["reasons"]},
+        "failed": dict(Counter(failures["stage"].to_list())),
+        "calls": sum(s.calls for s in stats),
+        "cost_usd": round(sum(s.cost for s in stats), 6),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+def describe(
+    config: Config, run: Run, judged: Judged, source: Source, meter: Usage, clients: Mapping[str, Client]
+) -> dict[str, Any]:
+    """What the card says of the run: nothing of the machine, the hour, or what was paid only now."""
+    from importlib.metadata import version
+
+    clips = run.read(Clip)
+    return {
+        "version": version("datagen-audioqa"),
+        "seed": config.seed,
+        "captioners": list(config.captioners),
+        "writers": list(config.writers),
+        "filters": list(config.filters),
+        "language": config.language,
+        "funnel": judged.funnel,
+        "models": [
+            {"role": role, "model": client.endpoint.model, "revision": client.endpoint.revision}
+            for role, client in sorted(clients.items())
+        ],
+        "prompts": Prompts(config.prompts).hashes() if clients else {},
+        "licenses": dict(sorted(Counter(clips["license"].to_list()).items())),
+        "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": clips.height}},
+        "list_price_usd": meter.cost_usd if clients else 0.0,
+    }
+
+
+def dry_run(config: Config, survey: Survey, parts: Parts, clients: Mapping[str, Client]) -> dict[str, Any]:
+    """Calls, tokens and cost of the build if nothing were in the ledger yet. Sends nothing.
+
+    Text counts as a token per 4 characters, audio as 25 tokens a second (Qwen2-Audio's rate) of clips of 10 s; answers
+    as 80 tokens a caption, 120 a question and 8 a reading. The figures are estimates and say so.
+    """
+    prompts, c, q = parts.context.prompts, config.captions_per_clip, config.questions_per_clip
+    caption_in = 250 + prompts.tokens("caption")
+    plan = {
+        "captioner": (c, caption_in, 80),
+        "writer": (1, prompts.tokens("write") + 80 * c, 120 * q),
+        "reader": (3 * q * len(parts.probes), prompts.tokens("read") + 80 * c + 60, 8),
+    }
+    roles = {}
+    for role, client in sorted(clients.items()):
+        calls, tokens_in, tokens_out = (survey.clips * plan[role][0], plan[role][1], plan[role][2])
+        roles[role] = {
+            "model": client.endpoint.model, "calls": calls, "prompt_tokens": calls * tokens_in,
+            "completion_tokens": calls * tokens_out, "cost_usd": client.price(calls * tokens_in, calls * tokens_out),
+        }  # fmt: skip
+    costs = [role["cost_usd"] for role in roles.values()]
+    return {
+        "out": str(config.run),
+        "dry_run": True,
+        "clips": survey.clips,
+        "calls": sum(role["calls"] for role in roles.values()),
+        "prompt_tokens": sum(role["prompt_tokens"] for role in roles.values()),
+        "completion_tokens": sum(role["completion_tokens"] for role in roles.values()),
+        "cost_usd": None if None in costs else sum(costs),
+        "roles": roles,
+    }

@@ -1,0 +1,218 @@
+"""The command line: reads the call, hands it to the function of the same name, prints what it returns.
+
+Exit codes: 0 done; 1 done with failures that are listed; 2 the call or the input is wrong; 130 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from datagen.errors import DatagenError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="datagen",
+    help="Text-only audio question answering: caption clips, write questions, filter them, publish the set.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def say(text: str) -> None:
+    """One line for a person; standard output belongs to results."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def print_json(value: Any) -> None:
+    """The one JSON object of `--json`."""
+    print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+
+
+def configured(context: typer.Context, file: Path | None) -> Path | None:
+    """Makes the values of `--config FILE.toml` the defaults of this call; flags on the line win."""
+    if file is None:
+        return None
+    import tomllib
+
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--config {file}: {error}: give a TOML file with the flags' names as keys") from None
+    known = {parameter.name for parameter in context.command.params} - {"config"}
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"--config {file}: unknown key {key!r}: use {', '.join(sorted(filter(None, known)))}")
+    for key, value in values.items():
+        if isinstance(value, list):
+            values[key] = ",".join(map(str, value))
+    context.default_map = {**(context.default_map or {}), **values}
+    return file
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="TOML file of the same options; flags win.", callback=configured, is_eager=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+
+
+@app.callback()
+def commands() -> None:
+    """Text-only audio question answering: caption clips, write questions, filter them, publish the set."""
+
+
+@app.command("build")
+def build_command(
+    source: Annotated[str, typer.Option(help="Corpus: a name of `datagen list sources`, or module:attribute.")],
+    out: Annotated[Path | None, typer.Option(help="Run directory.  [default: runs/SOURCE]", show_default=False)] = None,
+    annotations: Annotated[Path | None, typer.Option(help="The corpus's annotation file.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="The folder of audio files.")] = None,
+    captioner: Annotated[
+        str | None, typer.Option(help="Captioners, comma-separated.  [default: labels,acoustic; with a model: openai]")
+    ] = None,
+    captions_per_clip: Annotated[int, typer.Option(help="Captions asked of a model for each clip.")] = 3,
+    generator: Annotated[
+        str | None, typer.Option(help="Question writer: rules or llm.  [default: rules; with a model: llm]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model that writes, and captions and reads unless named apart.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of that model.")] = None,
+    captioner_model: Annotated[str | None, typer.Option(help="Model that listens.")] = None,
+    captioner_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
+    reader_model: Annotated[str | None, typer.Option(help="Model that answers in filters; best of another family.")] = None,
+    reader_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
+    model_revision: Annotated[str, typer.Option(help="Part of the models' identity in the ledger.")] = "",
+    questions: Annotated[str, typer.Option(help="generated, human (the corpus's own) or both.")] = "generated",
+    questions_per_clip: Annotated[int, typer.Option(help="Questions written for each clip.")] = 4,
+    filters: Annotated[str | None, typer.Option(help="Filters, comma-separated, in order.  [default: all]")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Folder of prompt templates that replace ours.")] = None,
+    language: Annotated[str, typer.Option(help="Language of the questions.")] = "English",
+    license: Annotated[str | None, typer.Option(help="Only clips under these licences, comma-separated.")] = None,
+    exclude_media: Annotated[Path | None, typer.Option(help="File of media ids to leave out, one a line.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many clips.")] = None,
+    target: Annotated[int | None, typer.Option(help="Go on until this many questions are kept.")] = None,
+    split: Annotated[float, typer.Option(help="Share of clips for validation.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Clips at work at once.  [default: 64 with a model, else 2 a core]")] = None,
+    ledger: Annotated[Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before this many USD are spent.")] = None,
+    patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost; send nothing.")] = False,
+    config: ConfigFile = None,
+    json_: Json = False,
+) -> None:
+    """Turn audio clips into a balanced, text-only multiple-choice dataset."""
+    from datagen.build import Config, build
+    from datagen.filters import DEFAULT
+
+    counts = build(
+        Config(
+            source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
+            captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
+            captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model, reader_url=reader_url,
+            model_revision=model_revision, questions=questions, questions_per_clip=questions_per_clip,
+            filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
+            license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
+            workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
+            dry_run=dry_run,
+        )
+    )  # fmt: skip
+    if json_:
+        print_json(counts)
+    elif dry_run:
+        say_estimate(counts)
+    else:
+        say_outcome(counts)
+    if not dry_run and (counts["failed"] or not counts["kept"]):
+        raise typer.Exit(1)
+
+
+def say_estimate(estimate: dict[str, Any]) -> None:
+    """The dry run, for a person."""
+    cost = "price unknown" if estimate["cost_usd"] is None else f"about ${estimate['cost_usd']:.2f}"
+    say(f"{estimate['clips']} clips: {estimate['calls']} calls, {cost} (an estimate; nothing was sent)")
+    for role, plan in estimate["roles"].items():
+        tokens = f"{plan['prompt_tokens']} tokens in, {plan['completion_tokens']} out"
+        say(f"  {role:<10} {plan['model']}: {plan['calls']} calls, {tokens}")
+
+
+def say_outcome(counts: dict[str, Any]) -> None:
+    """The funnel and where things are, for a person."""
+    say(f"{counts['clips']} clips, {counts['captions']} captions, {counts['questions']} questions → {counts['kept']} kept")
+    for name, why in counts["rejected"].items():
+        say(f"  {name:<12} −{sum(why.values()):<6} {', '.join(f'{reason} {n}' for reason, n in why.items())}")
+    if not counts["kept"]:
+        say("no question was kept: the reasons are above and in rejected.parquet")
+    if counts["failed"]:
+        stages = ", ".join(f"{stage} {n}" for stage, n in counts["failed"].items())
+        say(f"failed: {stages}; each with its reason in {counts['out']}/rejected.parquet, for example")
+        for line in counts["examples"]:
+            say(f"  {line}")
+    say(f"{counts['calls']} calls, ${counts['cost_usd']:.4f}, {counts['seconds']:.1f} s → {counts['out']}")
+
+
+@app.command("inspect")
+def inspect_command(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    id: Annotated[str, typer.Argument(help="A clip's or a question's id, or the beginning of one.")],
+    json_: Json = False,
+) -> None:
+    """Show one clip or question whole: clip → captions → prompt → raw answer → verdicts."""
+    from datagen.inspection import inspect, rendered
+
+    found = inspect(run, id)
+    if json_:
+        print_json(found)
+    else:
+        print(rendered(found))  # noqa: T201
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[str, typer.Argument(help="sources, captioners, generators or filters.")],
+    json_: Json = False,
+) -> None:
+    """List the names that the flags take."""
+    from datagen.plugins import known
+
+    rows = known(kind)
+    if json_:
+        print_json(rows)
+    else:
+        width = max(map(len, rows))
+        for name, what in rows.items():
+            print(f"{name:<{width}}  {what}")  # noqa: T201
+
+
+def main() -> None:
+    """Entry point of the `datagen` command."""
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        say(f"datagen: {error}")
+        sys.exit(2)
+    except DatagenError as error:
+        say(f"datagen: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt as error:
+        say(f"datagen: {error or 'interrupted'}")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        say(f"datagen: {error.filename or 'disk'}: {error.strerror}: make room; the same command goes on where it was")
+        sys.exit(1)

@@ -1,0 +1,80 @@
+"""Progress of a build on standard error: a live line in a terminal, a plain line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from datagen.records import Clip, Failure, Question
+
+if TYPE_CHECKING:
+    from datagen.llm import Client
+
+__all__ = ["Progress"]
+
+EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Progress:
+    """Counts clips, questions and failures, and shows them with calls in flight, cost so far and projected, and ETA."""
+
+    def __init__(self, total: int, clients: Mapping[str, Client]) -> None:
+        self.total = total
+        self.stats = [client.stats for client in set(clients.values())]
+        self.clips = self.questions = self.failures = 0
+        self.started = self.said = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(get_renderable=self._render, console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.clips:
+            print(self.line(), file=sys.stderr)  # noqa: T201
+
+    def clip(self, rows: Iterable[object]) -> None:
+        """One more clip is done, with these rows."""
+        for row in rows:
+            self.clips += isinstance(row, Clip)
+            self.questions += isinstance(row, Question)
+            self.failures += isinstance(row, Failure)
+        now = time.monotonic()
+        if self._live is None and now - self.said >= EVERY:
+            self.said = now
+            print(self.line(), file=sys.stderr, flush=True)  # noqa: T201
+
+    def line(self) -> str:
+        """What there is to say, in one line."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        rate = self.clips / elapsed
+        parts = [f"{self.clips}/{self.total} clips", f"{rate:.1f}/s", f"{self.questions} questions"]
+        if self.failures:
+            parts.append(f"{self.failures} failed")
+        if self.stats:
+            cost = sum(s.cost for s in self.stats)
+            parts.append(f"{sum(s.calls for s in self.stats)} calls ({sum(s.in_flight for s in self.stats)} in flight)")
+            parts.append(f"${cost:.2f} of about ${cost / max(self.clips, 1) * self.total:.2f}")
+        if 0 < self.clips < self.total:
+            left = int((self.total - self.clips) / rate)
+            parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
+        return " · ".join(parts)
+
+    def _render(self) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(ProgressBar(total=max(self.total, 1), completed=self.clips, width=30), self.line())
+        return grid

@@ -1,0 +1,231 @@
+"""A run directory: its lock, its fingerprints, its tables. DESIGN.md §3 lists the files.
+
+Every file is written under a temporary name and renamed, so that a run killed at any instant holds whole files only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.errors import DatagenError, UsageError
+from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow.parquet as pq
+
+__all__ = ["TABLES", "Run", "Spool", "replace_text"]
+
+TABLES: dict[type, str] = {
+    Clip: "clips", Caption: "captions", Question: "questions", Verdict: "verdicts", Failure: "rejected",
+}  # fmt: skip
+ROWS_A_GROUP = 20_000
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes `text` so that a reader finds the old file or the whole new one, also after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class Run:
+    """The folder of one run, held by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: dict[str, Any] = {}
+
+    @contextmanager
+    def held(self) -> Iterator[Run]:
+        """Makes the folder and locks it. Raises UsageError when another process works in it, naming its pid."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise UsageError(f"--out {self.path}: {error.strerror or error}: choose a folder that can be written") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise UsageError(
+                    f"--out {self.path}: process {holder} is working in it: wait for it, or choose another folder"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield self
+
+    def earlier(self) -> dict[str, Any] | None:
+        """What an earlier run left in run.json, or None. Raises UsageError when that is no run of ours."""
+        file = self.path / "run.json"
+        if not file.exists():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite"))
+            if any(not name.startswith("ledger.sqlite") for name in strangers):
+                raise UsageError(f"--out {self.path}: holds {strangers[0]!r} but no run.json: choose an empty folder")
+            return None
+        try:
+            state = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{file}: {error}: it is no run.json of ours; move the folder away") from None
+        if not isinstance(state, dict):
+            raise UsageError(f"{file}: holds a {type(state).__name__}, not an object; move the folder away")
+        return state
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Raises UsageError when the folder holds a run of other inputs, naming the first key and both values."""
+        state = self.earlier()
+        before = (state or {}).get("fingerprints", {}).get("inputs")
+        if not isinstance(before, dict):
+            return
+        for key in [*inputs, *(k for k in before if k not in inputs)]:
+            was, now = before.get(key), inputs.get(key)
+            if was != now:
+                raise UsageError(
+                    f"--out {self.path}: holds a run of other inputs: {key} was {_short(was)}, now {_short(now)}: "
+                    "choose another --out, or go back to the old inputs"
+                )
+
+    def save(self, **state: Any) -> None:
+        """Updates run.json with `state` (JSON-ready)."""
+        self.state.update(state)
+        replace_text(self.path / "run.json", json.dumps(self.state, indent=2, ensure_ascii=False) + "\n")
+
+    def read(self, record: type) -> pl.DataFrame:
+        """One table of the run, whole."""
+        import polars as pl
+
+        return pl.read_parquet(self.path / f"{TABLES[record]}.parquet")
+
+    def rows(self, record: type) -> int:
+        """How many rows one table has, from its footer."""
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(self.path / f"{TABLES[record]}.parquet").num_rows)
+
+    def write(self, record: type, table: pl.DataFrame) -> None:
+        """Replaces one table of the run; columns and types as in `records.schema(record)`."""
+        import pyarrow.parquet as pq
+
+        kind = schema(record)
+        final = self.path / f"{TABLES[record]}.parquet"
+        temporary = final.with_name(final.name + ".tmp")
+        with pq.ParquetWriter(temporary, kind, compression="zstd") as out:
+            for start in range(0, max(table.height, 1), ROWS_A_GROUP):
+                part = table.select(kind.names).slice(start, ROWS_A_GROUP)
+                out.write_table(part.to_arrow().cast(kind), row_group_size=ROWS_A_GROUP)
+        temporary.replace(final)
+
+
+def _short(value: Any) -> str:
+    text = canonical(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class Spool:
+    """Takes rows as clips are done, in order, and turns them into the run's tables: flat in the number of clips.
+
+    Rows wait in files of one segment each under RUN/.spool; `--target` closes a segment to look at what it has so far.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.folder = run.path / ".spool"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        self.segment = 0
+        self._rows: dict[type, list[dict[str, Any]]] = {record: [] for record in TABLES}
+        self._files: dict[type, pq.ParquetWriter] = {}
+
+    def add(self, rows: Iterable[Clip | Caption | Question | Verdict | Failure]) -> None:
+        """Takes the rows of one clip."""
+        for row in rows:
+            waiting = self._rows[type(row)]
+            waiting.append(as_row(row))
+            if len(waiting) >= 1_000:
+                self._write(type(row))
+
+    def _write(self, record: type) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if record not in self._files:
+            name = self.folder / f"{TABLES[record]}-{self.segment:05d}.parquet"
+            self._files[record] = pq.ParquetWriter(name, schema(record), compression="zstd")
+        self._files[record].write_table(pa.Table.from_pylist(self._rows[record], schema=schema(record)))
+        self._rows[record].clear()
+
+    def close_segment(self) -> None:
+        """Writes what waits, so that `scan` sees every row added."""
+        for record in TABLES:
+            if self._rows[record] or not self.segment:
+                self._write(record)
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self.segment += 1
+
+    def read(self, record: type) -> pl.DataFrame:
+        """Every row of the closed segments, in order."""
+        import polars as pl
+
+        return pl.read_parquet(sorted(self.folder.glob(f"{TABLES[record]}-*.parquet")))
+
+    def keep(self, record: type) -> None:
+        """Makes the rows of the closed segments the run's table."""
+        segments = sorted(self.folder.glob(f"{TABLES[record]}-*.parquet"))
+        final = self.run.path / f"{TABLES[record]}.parquet"
+        if len(segments) == 1:
+            segments[0].replace(final)
+            return
+        import pyarrow.parquet as pq
+
+        temporary = final.with_name(final.name + ".tmp")
+        with pq.ParquetWriter(temporary, schema(record), compression="zstd") as out:
+            for segment in segments:
+                for batch in pq.ParquetFile(segment).iter_batches():
+                    out.write_batch(batch)
+        temporary.replace(final)
+
+    def discard(self) -> None:
+        """Closes and removes the files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def as_row(record: Any) -> dict[str, Any]:
+    """A record as a row of its table: tuples become lists, mappings become canonical JSON."""
+    row: dict[str, Any] = {}
+    for column in fields(record):
+        value = getattr(record, column.name)
+        if column.name == "facts":
+            value = [as_row(fact) for fact in value]
+        elif isinstance(value, Mapping):
+            value = canonical(value)
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            value = list(value)
+        row[column.name] = value
+    row.pop("questions", None)
+    return row
+
+
+def disk_free(path: Path, least: int) -> None:
+    """Raises DatagenError when fewer than `least` bytes are free where `path` is."""
+    free = shutil.disk_usage(path).free
+    if free < least:
+        raise DatagenError(f"{path}: {free / 1e6:.0f} MB free, at least {least / 1e6:.0f} MB are needed: make room")
