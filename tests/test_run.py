@@ -1,0 +1,115 @@
+"""The run directory: one process at a time, whole files only, inputs that cannot change under a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from datagen.errors import UsageError
+from datagen.records import Caption, Clip, Fact, Failure, Question, Verdict, schema
+from datagen.run import Run, Spool
+
+QUESTION = Question.make(
+    "demo/a", "Which comes first?", ["a bell", "a drum"], "a drum", domain="sound", skill="order", generator="rules",
+    provenance={"form": "order/first", "keys": []},
+)  # fmt: skip
+
+
+def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path):
+    run = Run(tmp_path / "r")
+    with run.held():
+        code = (
+            "from pathlib import Path; from datagen.run import Run; import sys\n"
+            "try:\n with Run(Path(sys.argv[1])).held(): print('held')\nexcept Exception as e: print(e)"
+        )
+        said = subprocess.run([sys.executable, "-c", code, run.path], capture_output=True, text=True, timeout=60).stdout
+    assert f"process {os.getpid()} is working in it" in said
+    with run.held():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        ({"source": "demo", "seed": 0}, {"source": "demo", "seed": 1}, "seed was 0, now 1"),
+        ({"source": "demo"}, {"source": "demo", "language": "French"}, 'language was null, now "French"'),
+        ({"source": "demo", "old": 1}, {"source": "demo"}, "old was 1, now null"),
+    ],
+)
+def test_other_inputs_are_refused_by_the_first_key_that_differs(tmp_path, before, now, says):
+    run = Run(tmp_path)
+    run.save(fingerprints={"inputs": before})
+    run.check_inputs(before)
+    with pytest.raises(UsageError, match=says):
+        run.check_inputs(now)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", ""])
+def test_a_run_json_that_is_none_of_ours_is_refused(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=r"run\.json"):
+        Run(tmp_path).earlier()
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match=r"holds 'thesis\.tex' but no run\.json"):
+        Run(tmp_path).earlier()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "r").touch()
+    with pytest.raises(UsageError, match="choose a folder that can be written"), Run(tmp_path / "r").held():
+        pass
+
+
+def test_rows_come_back_in_order_over_segments_and_typed(tmp_path):
+    run = Run(tmp_path)
+    spool = Spool(run)
+    fact = Fact("tempo", value=120.0, low=118.0, high=122.0, unit="bpm")
+    for number in range(3):
+        clip = Clip(f"demo/{number}", "demo", "x.wav", labels=("bell",))
+        spool.add([clip, Caption(clip.id, 0, "A bell.", "acoustic", facts=(fact,))])
+        spool.close_segment()
+    assert spool.read(Clip)["id"].to_list() == ["demo/0", "demo/1", "demo/2"]
+    assert spool.read(Verdict).is_empty()
+    spool.keep(Caption)
+    assert run.rows(Caption) == 3
+    table = run.read(Caption)
+    assert table["facts"][2].to_list()[0]["value"] == 120.0
+    spool.discard()
+    assert not spool.folder.exists()
+
+
+def test_every_table_round_trips_through_its_schema(tmp_path):
+    run = Run(tmp_path)
+    spool = Spool(run)
+    records = [QUESTION, Verdict(QUESTION.id, "balance", True), Failure("audio", "audio_empty", "demo/a", "0 s", "raw")]
+    spool.add(records)
+    spool.close_segment()
+    for record in (Question, Verdict, Failure, Clip):
+        run.write(record, spool.read(record))
+        assert run.read(record).columns == schema(record).names
+    assert json.loads(run.read(Question)["provenance"][0]) == QUESTION.provenance
+    assert run.read(Failure)["question"].to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"choices": ["a bell"]}, "1 choices"),
+        ({"choices": ["a bell", "A  BELL"]}, "equal choices"),
+        ({"choices": ["a bell", " "]}, "an empty choice"),
+        ({"answer": "a gong"}, "'a gong' is not among its 2 choices"),
+        ({"question": " "}, "the question is empty"),
+        ({"domain": "noise"}, "domain 'noise'"),
+    ],
+)
+def test_a_question_checks_itself_and_names_the_value(change, says):
+    good = {"clip_id": "demo/a", "question": "Q?", "choices": ["a bell", "a drum"], "answer": "a bell", "domain": "sound"}
+    with pytest.raises(ValueError, match=says):
+        Question.make(**{**good, **change}, skill="s", generator="llm", provenance={})
