@@ -59,6 +59,9 @@ class Clip:
     """SPDX id where there is one, empty when unknown."""
     media_id: str = ""
     """YouTube or Freesound id, where there is one."""
+    media_start: float | None = None
+    """Seconds into that recording at which the file (not `start`) begins, where the file is a cut of it."""
+    media_end: float | None = None
     questions: tuple[RawQuestion, ...] = ()
     """The corpus's own questions (`--questions human`)."""
 
@@ -188,7 +191,7 @@ def schema(record: type) -> pa.Schema:
     fact = pa.struct([("name", s), ("value", f), ("text", s), ("low", f), ("high", f), ("unit", s)])
     columns: dict[type, list[tuple[str, pa.DataType]]] = {
         Clip: [("id", s), ("source", s), ("path", s), ("start", f), ("end", f), ("sha256", s), ("labels", strings),
-               ("reference_captions", strings), ("license", s), ("media_id", s)],
+               ("reference_captions", strings), ("license", s), ("media_id", s), ("media_start", f), ("media_end", f)],
         Caption: [("clip_id", s), ("index", pa.int32()), ("text", s), ("captioner", s), ("aspect", s),
                   ("facts", pa.list_(fact)), ("key", s)],
         Question: [("id", s), ("clip_id", s), ("question", s), ("choices", strings), ("answer", s),
