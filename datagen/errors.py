@@ -3,7 +3,9 @@
     DatagenError
     ├── UsageError            the call or the input is wrong: one line, exit 2
     ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
+    ├── LedgerError           the ledger cannot be read or written in mid-run: stops it, exit 1; what is committed stands
     └── ModelError            a question to a model failed
+        ├── Unparsable        (datagen.llm) the answer could not be read, nor could its repair
         ├── TransientError    worth another try later; never stored as an answer
         ├── PermanentError    the server refused this request for good; stored as an answer
         ├── ServerLost        nothing answered for longer than the patience; stops the run, exit 1
@@ -17,6 +19,7 @@ __all__ = [
     "AudioError",
     "DatagenError",
     "Denied",
+    "LedgerError",
     "ModelError",
     "OverBudget",
     "PermanentError",
@@ -42,14 +45,19 @@ class AudioError(DatagenError):
         self.reason = reason
 
 
+class LedgerError(DatagenError):
+    """The ledger cannot be read or written (disk full, locked, malformed); stops the run."""
+
+
 class ModelError(DatagenError):
-    """A request to a model failed; `raw` is what the server said."""
+    """A request to a model failed; `raw` is what the server said, `key` names it in the ledger."""
 
     reason = "model_error"
 
-    def __init__(self, detail: str, raw: str = "") -> None:
+    def __init__(self, detail: str, raw: str = "", key: str = "") -> None:
         super().__init__(detail)
         self.raw = raw
+        self.key = key
 
 
 class TransientError(ModelError):

@@ -1,0 +1,32 @@
+"""The one place that talks to a language model.
+
+    ask(request) ─▶ ledger? ── answered before ──▶ Answer
+                       └─▶ budget ─▶ limiter ─▶ transport ─▶ reply ─▶ ledger (committed) ─▶ Answer
+
+`Client.ask` returns once the answer stands in the ledger, so a process killed at any instant asks no committed
+question again. Reading order: request, client, sender, limiter, transport, reply, ledger, budget, parsed.
+"""
+
+from datagen.llm.budget import Budget, Estimate, Stats, estimate
+from datagen.llm.client import Client
+from datagen.llm.ledger import Ledger, Row, Totals
+from datagen.llm.parsed import Parsed, Unparsable, ask_parsed
+from datagen.llm.request import Answer, Endpoint, Request, Sampling
+
+__all__ = [
+    "Answer",
+    "Budget",
+    "Client",
+    "Endpoint",
+    "Estimate",
+    "Ledger",
+    "Parsed",
+    "Request",
+    "Row",
+    "Sampling",
+    "Stats",
+    "Totals",
+    "Unparsable",
+    "ask_parsed",
+    "estimate",
+]

@@ -1,0 +1,181 @@
+"""One coroutine from a question to its committed answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from datagen.errors import ModelError, PermanentError, UsageError
+from datagen.llm.budget import PROMPT_MARGIN, Budget, Price, Stats, price_of
+from datagen.llm.ledger import Ledger, Row
+from datagen.llm.request import Answer, Endpoint, Request, digest
+from datagen.llm.sender import Sender
+
+__all__ = ["Client"]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A question under way, shared by all who ask it."""
+
+    task: asyncio.Task[Row]
+    waiters: int = 0
+    sending: bool = False
+    """Past the budget: an answer may be on its way."""
+
+
+class Client:
+    """Asks one model; make one Client for each Endpoint of a run, so that each has one limiter.
+
+    `patience`: seconds to wait for a server that is lost. `concurrency`: most requests under way. `timeout`: seconds
+    for one request. `retry_failed` asks once more what the ledger has as a permanent error. `budget` and `stats` may
+    be shared between clients.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ledger: Ledger,
+        *,
+        budget: Budget | None = None,
+        patience: float = 300.0,
+        retry_failed: bool = False,
+        concurrency: int = 256,
+        timeout: float = 600.0,
+        stats: Stats | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.identity = endpoint.identity
+        self.stats = stats if stats is not None else Stats()
+        self._ledger = ledger
+        self._budget = budget if budget is not None else Budget()
+        self._sender = Sender(endpoint, patience=patience, timeout=timeout, concurrency=concurrency, stats=self.stats)
+        self._calls: dict[tuple[str, int], _Call] = {}
+        self._retry_failed = retry_failed
+        self._retried: set[tuple[str, int]] = set()
+        self._price: Price | None = None
+        self._priced = False
+
+    @property
+    def price(self) -> Price | None:
+        """List price, looked up once; None when unknown."""
+        if not self._priced:
+            self._price = price_of(self.endpoint)
+            self._priced = True
+        return self._price
+
+    async def preflight(self) -> None:
+        """Check server, key, model and price in at most 5 s. Raises UsageError, one line."""
+        if self._budget.max_cost is not None and self.price is None:
+            raise UsageError(
+                f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
+                "set price_in and price_out (USD per million tokens)"
+            )
+        await self._sender.http.preflight()
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer, from the ledger or, once it is committed there, from the server.
+
+        Equal questions under way are asked once. Raises PermanentError (stored), TransientError, ServerLost, Denied,
+        OverBudget, LedgerError. When all who wait are cancelled, a call that is under way goes on until `close`.
+        """
+        canonical = request.canonical(self.identity)
+        name = digest(canonical), request.sampling.max_tokens
+        if (row := self._known(name)) is not None:
+            self.stats.cached += 1
+            return _answer(row, cached=True)
+        call = self._calls.get(name) or self._start(request, name, canonical)
+        call.waiters += 1
+        try:
+            row = await asyncio.shield(call.task)
+        except asyncio.CancelledError:
+            call.waiters -= 1
+            if not call.waiters and not call.sending:
+                call.task.cancel()
+            raise
+        return _answer(row, cached=False)
+
+    def known(self, request: Request) -> bool:
+        """Whether `ask` would send nothing; for a dry run."""
+        return self._known((request.key(self.identity), request.sampling.max_tokens)) is not None
+
+    async def close(self, grace: float = 2.0) -> None:
+        """Give what is under way `grace` seconds, abandon the rest, and close the connections.
+
+        What was answered by then is committed. The ledger stays open: it may serve other clients.
+        """
+        tasks = {call.task for call in self._calls.values()}
+        for call in self._calls.values():
+            if not call.sending:
+                call.task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sender.http.close()
+
+    def _known(self, name: tuple[str, int]) -> Row | None:
+        row = self._ledger.get(*name)
+        if row is not None and row.error is not None and self._retry_failed and name not in self._retried:
+            return None
+        return row
+
+    def _start(self, request: Request, name: tuple[str, int], canonical: bytes) -> _Call:
+        task = asyncio.create_task(self._run(request, name, canonical))
+        self._calls[name] = _Call(task)
+        task.add_done_callback(lambda task: self._forget(name, task))
+        return self._calls[name]
+
+    def _forget(self, name: tuple[str, int], task: asyncio.Task[Row]) -> None:
+        del self._calls[name]
+        if not task.cancelled():
+            task.exception()  # counts as seen, also when nobody waits any more
+
+    async def _run(self, request: Request, name: tuple[str, int], canonical: bytes) -> Row:
+        worst = self._worst(request)
+        await self._budget.admit(worst)
+        self._calls[name].sending = True
+        cost = 0.0
+        try:
+            row = await self._ask_server(request, name, canonical.decode())
+            cost = row.cost or 0.0
+        except ModelError as error:
+            self.stats.failed += 1
+            error.key = name[0]
+            raise
+        finally:
+            self._budget.settle(worst, cost)
+        self._count(row)
+        if row.error is not None:
+            self._retried.add(name)
+        return await asyncio.shield(self._ledger.put(row))
+
+    async def _ask_server(self, request: Request, name: tuple[str, int], canonical: str) -> Row:
+        said, attempts = await self._sender.complete(request, name[0])
+        if isinstance(said, PermanentError):
+            return Row(*name, "error", 0, 0, 0.0, attempts, str(said), said.raw, canonical)
+        used, made = said.prompt_tokens, said.completion_tokens
+        cost = self.price.cost(used, made) if self.price else None
+        return Row(*name, said.finish, used, made, cost, attempts, None, said.text, canonical)
+
+    def _worst(self, request: Request) -> float:
+        """USD that the call can cost, 0 when nothing caps them."""
+        if self._budget.max_cost is None or self.price is None:
+            return 0.0
+        return self.price.cost(request.tokens() * PROMPT_MARGIN, request.sampling.max_tokens)
+
+    def _count(self, row: Row) -> None:
+        self.stats.calls += 1
+        self.stats.failed += row.error is not None
+        self.stats.prompt_tokens += row.prompt_tokens
+        self.stats.completion_tokens += row.completion_tokens
+        self.stats.cost += row.cost or 0.0
+
+
+def _answer(row: Row, *, cached: bool) -> Answer:
+    if row.error is not None:
+        raise PermanentError(row.error, row.text, row.key)
+    return Answer(
+        row.key, row.text, row.finish, row.prompt_tokens, row.completion_tokens, row.cost, row.attempts, cached
+    )

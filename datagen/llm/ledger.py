@@ -1,0 +1,302 @@
+"""The memory of every answer: one SQLite file from request key to response.
+
+    answers(key, max_tokens, run, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request)
+
+WAL, a writer thread with its own connection, and group commit: the first row of a quiet time is committed at once,
+the rows that follow within 20 ms or up to 100 of them together. Reads come from the loop's thread. Several processes
+may share a file; of two answers to one question the first one committed stands.
+
+`max_tokens` stands beside the key. An answer that ended by itself serves any limit that it fits; one that was cut off,
+or refused, serves only the limit that it was asked with. Both stay, so runs with two limits never pay in turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.errors import LedgerError, UsageError
+
+__all__ = ["Ledger", "Row", "Totals"]
+
+WINDOW = 0.020
+"""Seconds that a row may wait for others before it is committed."""
+BATCH = 100
+BUSY = 30.0
+"""Seconds to wait for another process's commit."""
+VERSION = 1
+APPLICATION = 0x6461_7467  # "datg": PRAGMA application_id tells a ledger from any other SQLite file
+# Numbers first: a sum over all rows then never reads the long texts. A rowid table, because a clustered one would
+# move the texts about at every insert of a random key.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT NOT NULL, max_tokens INTEGER NOT NULL, run TEXT NOT NULL, finish TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL, attempts INTEGER NOT NULL,
+    error TEXT, text TEXT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (key, max_tokens))
+"""
+COLUMNS = "key, max_tokens, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request"
+INSERT = f"""
+INSERT INTO answers ({COLUMNS}, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key, max_tokens) DO UPDATE SET finish = excluded.finish, prompt_tokens = excluded.prompt_tokens,
+    completion_tokens = excluded.completion_tokens, cost = excluded.cost, attempts = excluded.attempts,
+    error = excluded.error, text = excluded.text, run = excluded.run
+WHERE answers.error IS NOT NULL
+"""
+SELECT = f"SELECT {COLUMNS} FROM answers WHERE key = ?"
+TOTALS = "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), count(cost) FROM answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One committed answer, or the error that the server gave for good."""
+
+    key: str
+    max_tokens: int
+    """The limit with which it was asked."""
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    """USD at list price; None when the price is unknown."""
+    attempts: int
+    error: str | None
+    """None for an answer; else one line, and `text` is what the server said."""
+    text: str
+    request: str
+    """The canonical request (JSON, audio by hash), for whoever inspects a run."""
+
+    def serves(self, limit: int) -> bool:
+        """Whether it is what a call with `max_tokens=limit` would bring."""
+        if self.max_tokens == limit:
+            return True
+        ended = self.error is None and self.finish != "length"
+        return ended and (self.max_tokens < limit or 0 < self.completion_tokens <= limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over answers."""
+
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    """USD at list price, of those whose price is known."""
+    unpriced: int
+
+
+@dataclass(slots=True)
+class _Put:
+    row: Row
+    done: asyncio.Future[Row]
+
+
+class Ledger:
+    """Opens or creates the file at `path`; `run` marks the rows that are put, for `totals(run=…)`.
+
+    Raises UsageError when the file is something else or cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, run: str = "") -> None:
+        self.path = Path(path)
+        self.run = run
+        self._read = _open(self.path)
+        self._connection = _open(self.path)
+        self._waiting: list[_Put] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_flush = 0.0
+        self._broken: LedgerError | None = None
+        self._closed = False
+        self._queue: queue.SimpleQueue[list[_Put] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
+        self._thread.start()
+
+    def get(self, key: str, max_tokens: int | None = None) -> Row | None:
+        """The row that serves a call with this limit (None: any row of the key, the newest first)."""
+        try:
+            rows = [Row(*values) for values in self._read.execute(SELECT, (key,)).fetchall()]
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+        serving = [row for row in rows if max_tokens is None or row.serves(max_tokens)]
+        return max(serving, key=lambda row: (row.error is None, row.max_tokens == max_tokens), default=None)
+
+    def put(self, row: Row) -> asyncio.Future[Row]:
+        """Resolves once the row is committed, with the row that stands (another process may have been first).
+
+        Called on the loop's thread. The future raises LedgerError when the file cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Row] = loop.create_future()
+        if self._broken or self._closed:
+            done.set_exception(self._broken or LedgerError(f"ledger {self.path} is closed"))
+            return done
+        self._waiting.append(_Put(row, done))
+        if len(self._waiting) >= BATCH:
+            self._flush()
+        elif self._timer is None:
+            quiet = time.monotonic() - self._last_flush
+            self._timer = loop.call_later(max(0.0, WINDOW - quiet), self._flush)
+        return done
+
+    def totals(self, keys: Iterable[str] | None = None, *, run: str | None = None) -> Totals:
+        """Sums over all rows, over those of `keys`, or over those that `run` put."""
+        try:
+            if keys is not None:
+                return _sum(_read_totals(self._read, keys))
+            if run is not None:
+                return _sum(self._read.execute(f"{TOTALS} WHERE run = ?", (run,)).fetchall())
+            return _sum(self._read.execute(TOTALS).fetchall())
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+
+    def close(self) -> None:
+        """Commit what waits, end the writer thread and close the file. May be called twice, and after the loop."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._waiting:
+            self._flush()
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+        self._read.close()
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._last_flush = time.monotonic()
+        batch, self._waiting = self._waiting, []
+        self._queue.put(batch)
+
+    def _write_all(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            try:
+                rows = self._commit([put.row for put in batch])
+            except sqlite3.Error as error:
+                self._broken = self._error(error)
+                self._answer(batch, None)
+            else:
+                self._answer(batch, rows)
+
+    def _commit(self, rows: list[Row]) -> list[Row]:
+        """One transaction; the rows that stand after it."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            written = connection.executemany(INSERT, [(*_values(row), self.run) for row in rows]).rowcount
+            if written < len(rows):
+                rows = [self._standing(row) for row in rows]
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:  # a full disk may have rolled it back already
+                connection.execute("ROLLBACK")
+            raise
+        return rows
+
+    def _standing(self, row: Row) -> Row:
+        found = self._connection.execute(f"{SELECT} AND max_tokens = ?", (row.key, row.max_tokens)).fetchall()
+        return Row(*found[0])
+
+    def _answer(self, batch: list[_Put], rows: list[Row] | None) -> None:
+        try:
+            batch[0].done.get_loop().call_soon_threadsafe(self._resolve, batch, rows)
+        except RuntimeError:  # the loop is closed: committed, but nobody waits any more
+            return
+
+    def _resolve(self, batch: list[_Put], rows: list[Row] | None) -> None:
+        for number, put in enumerate(batch):
+            if put.done.done():  # its waiter was cancelled
+                continue
+            if rows is None:
+                assert self._broken is not None
+                put.done.set_exception(self._broken)
+            else:
+                put.done.set_result(rows[number])
+
+    def _error(self, error: sqlite3.Error) -> LedgerError:
+        return LedgerError(f"ledger {self.path}: {error}: {_cure(error)}; what is committed stands")
+
+
+def _cure(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return "free some disk and run again"
+    if "locked" in text:
+        return f"another process has held it for {BUSY:g} s; end that one or give another --ledger"
+    if "malformed" in text or "not a database" in text:
+        return "save what is readable by `sqlite3 FILE .recover | sqlite3 NEW` and give --ledger NEW"
+    return "check the file, or give another --ledger"
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    return (
+        row.key, row.max_tokens, row.finish, row.prompt_tokens, row.completion_tokens, row.cost, row.attempts,
+        row.error, row.text, row.request,
+    )  # fmt: skip
+
+
+def _read_totals(connection: sqlite3.Connection, keys: Iterable[str]) -> Iterable[tuple[object, ...]]:
+    """Sums for slices of the keys: SQLite bounds the parameters of one statement."""
+    names = sorted(set(keys))
+    for start in range(0, len(names), 500):
+        some = names[start : start + 500]
+        marks = ",".join("?" * len(some))
+        yield from connection.execute(f"{TOTALS} WHERE key IN ({marks})", some).fetchall()
+
+
+def _sum(rows: Iterable[tuple[object, ...]]) -> Totals:
+    answers = prompt = completion = priced = 0
+    cost = 0.0
+    for row in rows:
+        count, prompts, completions, dollars, with_price = row
+        answers += int(str(count))
+        prompt += int(str(prompts or 0))
+        completion += int(str(completions or 0))
+        cost += float(str(dollars or 0.0))
+        priced += int(str(with_price))
+    return Totals(answers, prompt, completion, cost, answers - priced)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise UsageError(
+            f"ledger {path} cannot be opened ({error}): give --ledger a file that can be written"
+        ) from None
+    try:
+        _prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise UsageError(f"ledger {path} is not usable ({error}): {_cure(error)}") from None
+    except UsageError:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that the file is ours, or make it so. Raises UsageError, sqlite3.Error."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    if application != APPLICATION and tables:
+        raise UsageError(f"ledger {path} is some other SQLite file: give --ledger another file")
+    if application == APPLICATION and version != VERSION:
+        raise UsageError(
+            f"ledger {path} has schema {version}, this version reads {VERSION}: give --ledger another file"
+        )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if not tables:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+        )
