@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from datagen.baselines import baselines, choices_only
+
+MMAU = Path(__file__).parents[2] / "shared/data/mmau-test-mini.json"
+TYPES = {"question": pl.String, "choices": pl.List(pl.String), "answer": pl.String}
+
+
+def table(*rows):
+    return pl.DataFrame([("q", choices, answer) for choices, answer in rows], schema=TYPES, orient="row")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ((["a", "bb", "ccc"], "a"), {"random": 1 / 3, "position": [1, 0, 0], "last": 0, "longest": 0, "shortest": 1}),
+        ((["a", "bb", "ccc"], "ccc"), {"random": 1 / 3, "position": [0, 0, 1], "last": 1, "longest": 1, "shortest": 0}),
+        (
+            (["aa", "bb"], "bb"),
+            {"random": 0.5, "position": [0, 1], "last": 1, "longest": 0.5, "shortest": 0.5},
+        ),  # a tie
+        (
+            (["aa", "aa", "b"], "aa"),
+            {"random": 1 / 3, "position": [1, 0, 0], "longest": 0.5},
+        ),  # gold = first equal choice
+        (
+            (["aa", "b"], "c"),
+            {"random": 0, "position": [0, 0], "longest": 0, "without_gold": 1},
+        ),  # the gold is no choice
+        (([], "c"), {"random": None, "position": [], "longest": 0, "without_gold": 1}),
+        ((["ää", "bbb"], "ää"), {"longest": 0}),  # characters, not bytes
+    ],
+)
+def test_one_item(row, expected):
+    found = baselines(table(row))
+    for name, value in expected.items():
+        assert found[name] == (value if value is None else pytest.approx(value))
+    assert found["items"] == 1
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_no_items():
+    found = baselines(table())
+    assert (found["items"], found["random"], found["position"], found["last"]) == (0, None, [], None)
+
+
+def test_mixed_numbers_of_choices():
+    found = baselines(table((["a", "b"], "b"), (["a", "b", "c", "d"], "d")))
+    assert found["position"] == [0, 0.5, 0, 0.5]
+    assert (found["last"], found["random"]) == (1, 0.375)
+    assert found["intervals"]["position"][1] == pytest.approx(
+        {"correct": 1, "n": 2, "accuracy": 0.5, "low": 0.0945, "high": 0.9055}, abs=1e-4
+    )
+
+
+def artefact(n, pick, clips=None):
+    rng = random.Random(0)
+    rows = []
+    for i in range(n):
+        choices = [f"{rng.choice('abcdefgh') * 3} {rng.choice('stuvwxyz') * 3}" for _ in range(4)]
+        rows.append((f"q{i}", choices, choices[pick(rng, choices)]))
+    made = pl.DataFrame(rows, schema=TYPES, orient="row")
+    return made if clips is None else made.with_columns(clip_id=pl.Series([str(i % clips) for i in range(n)]))
+
+
+@pytest.mark.parametrize(
+    ("pick", "low", "high"),
+    [
+        (lambda rng, choices: rng.randrange(4), 0.15, 0.35),  # nothing to learn
+        (lambda rng, choices: 2 if rng.random() < 0.8 else 0, 0.7, 0.9),  # the place tells
+        (lambda rng, choices: max(range(4), key=lambda i: choices[i]), 0.7, 1.0),  # the words tell
+    ],
+)
+def test_choices_only_finds_what_is_there(pick, low, high):
+    assert low < choices_only(artefact(600, pick))["accuracy"] < high
+
+
+def test_choices_only_learns_across_clips_alone():
+    """One answer a clip: what was seen of the same clip must not help."""
+    rng = random.Random(0)
+    secret = [rng.randrange(4) for _ in range(30)]
+    rows = artefact(600, lambda rng, choices: 0, clips=30)
+    names = ["aaa sss", "bbb ttt", "ccc uuu", "ddd vvv"]
+    rows = rows.with_columns(
+        choices=pl.Series([[f"{name} {clip}" for name in names] for clip in rows["clip_id"]]),
+        answer=pl.Series([f"{names[secret[int(clip)]]} {clip}" for clip in rows["clip_id"]]),
+    )
+    assert choices_only(rows)["accuracy"] < 0.5
+
+
+def test_choices_only_needs_rows():
+    assert choices_only(artefact(49, lambda rng, choices: 0)) is None
+    assert baselines(artefact(49, lambda rng, choices: 0))["choices_only"] is None
+    assert choices_only(artefact(50, lambda rng, choices: 0))["n"] == 50
+
+
+def test_choices_only_does_not_depend_on_the_order_of_rows(monkeypatch):
+    monkeypatch.setattr("datagen.baselines.MOST_ITEMS", 200)
+    rows = artefact(300, lambda rng, choices: 1 if rng.random() < 0.5 else 3)
+    found = choices_only(rows)
+    assert found["n"] == 200
+    assert choices_only(rows.sample(fraction=1, shuffle=True, seed=1)) == found
+
+
+@pytest.mark.skipif(not MMAU.exists(), reason="the benchmark file lies beside the repository, where it is at all")
+def test_mmau_test_mini():
+    items = json.loads(MMAU.read_text(encoding="utf-8"))
+    found = baselines(
+        pl.DataFrame([[r["question"], r["choices"], r["answer"]] for r in items], schema=TYPES, orient="row")
+    )
+    assert found["position"][:4] == [0.395, 0.271, 0.208, 0.126]
+    assert found["random"] == pytest.approx(0.255, abs=5e-4)
+    assert 0.3665 <= found["longest"] <= 0.394
+    assert found["without_gold"] == 0
+    assert found["choices_only"] > 0.427  # place and length alone reach that
