@@ -404,6 +404,11 @@ def origin(clip: Made, get: Samples) -> str:
     return f"{sources}; {made}" if sources else made
 
 
+def media_id(clip: Made, get: Samples) -> str:
+    """The Freesound id, when the clip is made of one recording: clips of equal id never part at a split."""
+    return get.authors[clip.used[0]][1].rstrip("/").rpartition("/")[2] if len(clip.used) == 1 else ""
+
+
 def main(samples: Path, out: Path) -> None:
     """Writes every clip and manifest.jsonl into `out`."""
     get = Samples(samples)
@@ -422,7 +427,7 @@ def main(samples: Path, out: Path) -> None:
         content, labels = file.read_bytes(), clip.label.split(", ")
         line = {
             "file": file.name, "labels": labels, "class": labels[0], "family": clip.family, "kind": clip.kind,
-            "caption": clip.caption, "origin": origin(clip, get), "license": "CC0-1.0",
+            "caption": clip.caption, "origin": origin(clip, get), "media_id": media_id(clip, get), "license": "CC0-1.0",
             "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
         }  # fmt: skip
         lines.append(json.dumps(line, ensure_ascii=False))

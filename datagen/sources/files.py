@@ -1,0 +1,70 @@
+"""What every source needs of a folder of audio: which files are audio, and that none outside the folder is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from datagen.errors import UsageError
+
+__all__ = ["MEANING", "SUFFIXES", "find", "folder", "printable", "walk"]
+
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
+    ".w64", ".rf64", ".wma", ".amr", ".mka", ".mp4", ".mkv", ".webm", ".mov", ".avi", ".3gp",
+)  # fmt: skip
+"""Lower case, in order of preference where one recording is there in several forms."""
+MEANING = {
+    "audio_missing": "no such file below --audio",
+    "audio_outside_folder": "leads out of --audio, and is not opened",
+}
+
+
+def folder(path: Path, option: str) -> Path:
+    """`path` with every link resolved. Raises UsageError, naming `option`, where it is no folder that can be read."""
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}: name a folder of audio files") from None
+    return path.resolve()
+
+
+def find(root: Path, name: str) -> Path | str:
+    """The file that `name` leads to below `root` (resolved), or why not: `audio_missing`, `audio_outside_folder`."""
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            return "audio_outside_folder"
+        return path if path.is_file() else "audio_missing"
+    except (OSError, RuntimeError):  # a loop of links, a name that is too long, a folder that may not be entered
+        return "audio_missing"
+
+
+def printable(text: str) -> str:
+    """`text` with what no table can hold written out: NUL, and bytes of a file's name that are no UTF-8."""
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Every audio file below `root`, by its relative posix path, in an order that no file system changes.
+
+    Names that begin with a dot are left out (`._x.wav` is no audio). Links to folders are not followed; one to a file
+    is listed, wherever it leads: see `find`. Raises UsageError for a folder that cannot be read.
+    """
+    yield from _walk(str(root), "")
+
+
+def _walk(path: str, prefix: str) -> Iterator[str]:
+    try:
+        with os.scandir(path) as entries:
+            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError as error:
+        raise UsageError(f"{printable(path)}: {error.strerror}: make the folder readable, or move it away") from None
+    for name, is_folder in names:
+        if name.startswith("."):
+            continue
+        if is_folder:
+            yield from _walk(f"{path}/{name}", f"{prefix}{name}/")
+        elif name.lower().endswith(SUFFIXES):
+            yield prefix + name
