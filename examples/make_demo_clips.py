@@ -4,8 +4,7 @@
     python examples/make_demo_clips.py samples datagen/sources/demo_clips                # needs espeak-ng on the PATH
 
 Runs again to the same bytes with the same versions of espeak-ng, libsndfile and soxr. A sample is used only when the
-package's `copyright` file names that very file as CC0; the script stops at any other. Nothing here is random but noise
-drawn from fixed seeds.
+package's `copyright` file names that very file as CC0; the script stops at any other. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -109,15 +108,6 @@ def glide(low: float, high: float, seconds: float) -> Signal:
     return faded(0.3 * (np.sin(phase) + 0.3 * np.sin(2 * phase)), 0.03, 0.05)
 
 
-def noise(seconds: float, name: str, tilt: float) -> Signal:
-    """Noise whose spectrum falls by `tilt` (0 white, 1 pink, 2 brown in power), seeded by `name`."""
-    seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big")
-    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(round(seconds * RATE)))
-    bins = np.arange(len(spectrum))
-    spectrum *= np.where(bins > 40 * seconds, np.maximum(bins, 1.0) ** (-tilt / 2), 0)
-    return peak(np.fft.irfft(spectrum), 0.4)
-
-
 def ramp(signal: Signal, first_db: float, last_db: float) -> Signal:
     """With a gain that moves evenly in decibels from `first_db` to `last_db`."""
     return (signal * 10 ** (np.linspace(first_db, last_db, len(signal)) / 20)).astype(np.float32)
@@ -179,34 +169,34 @@ def recorded(get: Samples) -> list[Made]:
         ("whoosh_airy", "sound", "whoosh", "ambi_swoosh", 0, 4, "An airy whoosh goes by."),
         ("glass_hum", "sound", "glass", "ambi_glass_hum", 1, 3.5, "A glass hums with a steady, ringing tone."),
         ("glass_rub", "sound", "glass", "ambi_glass_rub", 0, 3.2, "The rim of a glass is rubbed and sings."),
-        ("piano_low", "music", "piano", "ambi_piano", 0, 3, "A piano note is struck and rings on."),
+        ("piano_low", "music", "piano", "ambi_piano", 0, 3, "A low sound drones inside a piano, then stops."),
         ("bass_drum_hit", "music", "bass drum", "drum_bass_hard", 0, 1, "A single hard hit on a bass drum."),
         ("cowbell_hit", "music", "cowbell", "drum_cowbell", 0, 1, "A cowbell is struck once."),
         ("cymbal_crash", "music", "crash cymbal", "drum_splash_hard", 0, 3, "A cymbal is struck hard and rings out."),
         ("cymbal_soft", "music", "crash cymbal", "drum_splash_soft", 0, 2, "A cymbal is struck softly and rings out."),
         ("hi_hat_open", "music", "hi-hat", "drum_cymbal_open", 0, 2, "An open hi-hat is struck once and sizzles."),
-        ("drum_roll", "music", "drum roll", "drum_roll", 0, 4, "A long roll on a snare drum."),
+        ("drum_roll", "music", "drum roll, snare drum", "drum_roll", 0, 4, "A long roll on a snare drum."),
         ("snare_hit", "music", "snare drum", "drum_snare_hard", 0, 1, "A single sharp hit on a snare drum."),
         ("tom_low", "music", "tom drum", "drum_tom_lo_hard", 0, 1, "A low tom drum is struck once."),
         ("tom_high", "music", "tom drum", "drum_tom_hi_hard", 0, 1, "A high tom drum is struck once."),
         ("guitar_fifths", "music", "guitar", "guit_e_fifths", 0, 4, "Notes are plucked on a guitar and left to ring."),
-        ("guitar_slide", "music", "guitar", "guit_e_slide", 0, 4, "A slide moves along the string of a guitar."),
+        ("guitar_slide", "music", "guitar", "guit_e_slide", 0, 4, "A note slides on a guitar and dies away."),
         ("guitar_chord", "music", "guitar", "guit_em9", 0, 4, "A guitar chord is played note by note."),
         ("guitar_harmonics", "music", "guitar", "guit_harmonics", 0, 3.5, "High, clear harmonics ring on a guitar."),
         ("tabla_loop", "music", "tabla", "loop_tabla", 0, 4, "A rhythm is played on tabla drums."),
-        ("drone", "sound", "drone", "ambi_drone", 0, 4, "A steady electronic drone."),
+        ("drone", "music", "synthesizer", "ambi_drone", 0, 4, "A synthesizer holds a dark, steady drone."),
         ("burp", "sound", "burp", "misc_burp", 0, 1, "Somebody burps."),
         ("crow_call", "sound", "crow", "misc_crow", 0, 1, "A crow caws once."),
-        ("bell_ring", "sound", "bell", "perc_bell", 0, 4, "A small bell is struck and rings for a long time."),
+        ("bell_ring", "sound", "small bell", "perc_bell", 0, 4, "A small bell is struck and rings for a long time."),
         ("finger_snap", "sound", "finger snap", "perc_snap", 0, 1, "Somebody snaps their fingers once."),
         (
             "cash_register",
             "sound",
-            "cash register",
+            "cash register bell",
             "perc_till",
             0,
             3,
-            "A cash register is worked, with clatter and ring.",
+            "A cash register rings and clatters.",
         ),
         ("swish", "sound", "whoosh", "perc_swash", 0, 1, "A short, fast swish through the air."),
         (
@@ -269,18 +259,18 @@ def counted(get: Samples) -> list[Made]:
 def ordered(get: Samples) -> list[Made]:
     """Different recorded sounds one after another."""
     rows = [
-        ("crow_bell_snare", "mixed", ["misc_crow", "perc_bell", "drum_snare_hard"], ["crow", "bell", "snare drum"],
+        ("crow_bell_snare", "mixed", ["misc_crow", "perc_bell", "drum_snare_hard"], ["crow", "small bell", "snare drum"],
          "A crow caws, then a bell rings, then a snare drum is hit."),
-        ("till_then_crow", "sound", ["perc_till", "misc_crow"], ["cash register", "crow"],
-         "A cash register is worked, then a crow caws."),
+        ("till_then_crow", "sound", ["perc_till", "misc_crow"], ["cash register bell", "crow"],
+         "A cash register rings, then a crow caws."),
         ("snap_then_guitar", "mixed", ["perc_snap", "guit_harmonics"], ["finger snap", "guitar"],
          "Somebody snaps their fingers, then guitar harmonics ring."),
-        ("whoosh_then_till", "sound", ["ambi_swoosh", "perc_till"], ["whoosh", "cash register"],
-         "A whoosh goes by, then a cash register is worked."),
+        ("whoosh_then_till", "sound", ["ambi_swoosh", "perc_till"], ["whoosh", "cash register bell"],
+         "A whoosh goes by, then a cash register rings."),
         ("cymbal_tom_burp", "mixed", ["drum_splash_soft", "drum_tom_hi_hard", "misc_burp"],
          ["crash cymbal", "tom drum", "burp"], "A cymbal rings, then a tom is hit, then somebody burps."),
-        ("bell_then_piano", "mixed", ["perc_bell", "ambi_piano"], ["bell", "piano"],
-         "A bell rings, then a piano note is struck."),
+        ("bell_then_piano", "mixed", ["perc_bell", "ambi_piano"], ["small bell", "piano"],
+         "A bell rings, then a low piano sound drones."),
         ("burp_then_scratch", "sound", ["misc_burp", "vinyl_scratch"], ["burp", "record scratch"],
          "Somebody burps, then a record is scratched."),
     ]  # fmt: skip
@@ -316,18 +306,19 @@ def sides(get: Samples) -> list[Made]:
     steps = melody([60, 60, 60, 60, 60, 60], 0.45, decay=1.0)
     pad = silence(0.25)
     return [
-        Made("bell_at_side", "sound", "arranged", "bell", "A bell rings on the left.", pan(sequence(pad, bell), -1),
+        Made("bell_at_side", "sound", "arranged", "small bell", "A bell rings on the left.", pan(sequence(pad, bell), -1),
              ("perc_bell",), "put to the left"),
         Made("snaps_at_side", "sound", "arranged", "finger snap", "Fingers are snapped three times on the right.",
              pan(row, 1), ("perc_snap2",), "repeated 3 times, put to the right"),
-        Made("crow_and_bell_sides", "sound", "arranged", "crow, bell",
+        Made("crow_and_bell_sides", "sound", "arranged", "crow, small bell",
              "A crow caws on the left, then a bell rings on the right.",
-             np.concatenate([pan(sequence(pad, crow, silence(0.5)), -1), pan(gain(bell, 0), 1)]),
+             np.concatenate([pan(sequence(pad, crow, silence(0.5)), -1), pan(bell, 1)]),
              ("misc_crow", "perc_bell"), "one after another, the first left, the second right"),
         Made("notes_crossing", "music", "generated", "synthesizer",
              "A synthesizer repeats one note while it moves from left to right.", pan(steps, -1, 1)),
-        Made("engine_passing", "sound", "generated", "noise", "A low rushing noise moves from right to left.",
-             pan(faded(gain(noise(3, "engine", 1.6), 2), 0.3, 0.3), 1, -1)),
+        Made("cowbell_crossing", "music", "arranged", "cowbell", "A cowbell is struck six times, from right to left.",
+             pan(sequence(silence(0.2), sequence(*[get("drum_cowbell")] * 6, gap=0.3)), 1, -1), ("drum_cowbell",),
+             "repeated 6 times with 0.3 s of silence between, moved from right to left"),
     ]  # fmt: skip
 
 
@@ -342,16 +333,16 @@ def generated_music() -> list[Made]:
     rows: list[tuple[str, str, str, Callable[[], Signal]]] = [
         ("scale_up", "synthesizer", "A synthesizer plays a major scale upwards.", lambda: melody(major, 0.4)),
         ("scale_down", "synthesizer", "A synthesizer plays a major scale downwards.", lambda: melody(major[::-1], 0.4)),
-        ("arpeggio_up", "organ", "An organ-like tone climbs through a broken chord.",
+        ("arpeggio_up", "synthesizer", "An organ-like tone climbs through a broken chord.",
          lambda: melody([48, 52, 55, 60, 64, 67], 0.5, **organ)),
-        ("arpeggio_down", "organ", "An organ-like tone descends through a broken minor chord.",
+        ("arpeggio_down", "synthesizer", "An organ-like tone descends through a broken minor chord.",
          lambda: melody([72, 67, 63, 60, 55, 51], 0.5, **organ)),
-        ("tone_low", "organ", "An organ-like tone holds one low note.", lambda: note(45, 3.0, (1, 0.6, 0.4, 0.3), 0.0)),
+        ("tone_low", "synthesizer", "An organ-like tone holds one low note.", lambda: note(45, 3.0, (1, 0.6, 0.4, 0.3), 0.0)),
         ("tone_high", "synthesizer", "A synthesizer holds one high note.", lambda: note(81, 3.0, (1, 0.3), 0.0)),
         ("glide_up", "synthesizer", "A smooth electronic tone slides upwards.", lambda: glide(180, 900, 3.0)),
         ("glide_down", "synthesizer", "A smooth electronic tone slides downwards.", lambda: glide(1_000, 150, 3.0)),
-        ("chord_growing", "organ", "An organ-like chord grows steadily louder.", lambda: ramp(chord, -30, -2)),
-        ("chord_fading", "organ", "An organ-like chord fades slowly away.", lambda: ramp(chord, -2, -32)),
+        ("chord_growing", "synthesizer", "An organ-like chord grows steadily louder.", lambda: ramp(chord, -30, -2)),
+        ("chord_fading", "synthesizer", "An organ-like chord fades slowly away.", lambda: ramp(chord, -2, -32)),
         ("soft_then_loud", "synthesizer", "The same note sounds three times softly, then three times loudly.",
          lambda: sequence(gain(loud, -20), loud)),
         ("loud_then_soft", "synthesizer", "The same note sounds three times loudly, then three times softly.",
@@ -385,7 +376,7 @@ def generated_speech(get: Samples) -> list[Made]:
         for name, voice, pitch, speed, caption, text in rows
     ]
     made.append(
-        Made("bell_then_speech", "mixed", "arranged", "bell, speech",
+        Made("bell_then_speech", "mixed", "arranged", "small bell, speech",
              "A bell rings, then a synthetic voice says: The visitor has arrived.",
              sequence(silence(0.25), bell, silence(0.4), door, tail), ("perc_bell",), "followed by generated speech")
     )  # fmt: skip

@@ -465,7 +465,7 @@ def test_labels_captioner_says_nothing_of_a_bare_clip() -> None:
 
 def test_demo_vocabulary_is_spread_over_clips() -> None:
     clips = Counter(label for row in MANIFEST for label in row["labels"])
-    assert len(clips) >= 24
-    assert max(clips.values()) <= len(MANIFEST) / 6
+    assert len(clips) >= 20
+    assert max(clips.values()) <= len(MANIFEST) / 5
     with (CLIPS / "LICENSE.md").open(encoding="utf-8") as page:
         assert "CC0 1.0" in page.read()
