@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
-from datagen.errors import ModelError, PermanentError, UsageError
+from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
 from datagen.llm.budget import PROMPT_MARGIN, Budget, Price, Stats, price_of
 from datagen.llm.ledger import Ledger, Row
 from datagen.llm.request import Answer, Endpoint, Request, digest
 from datagen.llm.sender import Sender
 
 __all__ = ["Client"]
-
-
-@dataclass(slots=True)
-class _Call:
-    """A question under way, shared by all who ask it."""
-
-    task: asyncio.Task[Row]
-    waiters: int = 0
-    sending: bool = False
-    """Past the budget: an answer may be on its way."""
 
 
 class Client:
@@ -50,7 +39,7 @@ class Client:
         self._ledger = ledger
         self._budget = budget if budget is not None else Budget()
         self._sender = Sender(endpoint, patience=patience, timeout=timeout, concurrency=concurrency, stats=self.stats)
-        self._calls: dict[tuple[str, int], _Call] = {}
+        self._asking: dict[tuple[str, int], asyncio.Future[Row]] = {}
         self._retry_failed = retry_failed
         self._retried: set[tuple[str, int]] = set()
         self._price: Price | None = None
@@ -66,7 +55,7 @@ class Client:
 
     async def preflight(self) -> None:
         """Check server, key, model and price in at most 5 s. Raises UsageError, one line."""
-        if self._budget.max_cost is not None and self.price is None:
+        if self.price is None and self._budget.max_cost is not None:
             raise UsageError(
                 f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
                 "set price_in and price_out (USD per million tokens)"
@@ -77,42 +66,26 @@ class Client:
         """The answer, from the ledger or, once it is committed there, from the server.
 
         Equal questions under way are asked once. Raises PermanentError (stored), TransientError, ServerLost, Denied,
-        OverBudget, LedgerError. When all who wait are cancelled, a call that is under way goes on until `close`.
+        OverBudget, LedgerError. A cancelled call is abandoned; once it is answered, the answer is committed still.
         """
         canonical = request.canonical(self.identity)
         name = digest(canonical), request.sampling.max_tokens
-        if (row := self._known(name)) is not None:
-            self.stats.cached += 1
-            return _answer(row, cached=True)
-        call = self._calls.get(name) or self._start(request, name, canonical)
-        call.waiters += 1
-        try:
-            row = await asyncio.shield(call.task)
-        except asyncio.CancelledError:
-            call.waiters -= 1
-            if not call.waiters and not call.sending:
-                call.task.cancel()
-            raise
-        return _answer(row, cached=False)
+        while True:
+            if (row := self._known(name)) is not None:
+                self.stats.cached += 1
+                return _answer(row, cached=True)
+            if (asking := self._asking.get(name)) is None:
+                return _answer(await self._lead(request, name, canonical), cached=False)
+            await asyncio.wait([asking])
+            if not asking.cancelled():  # else whoever asked was cancelled, and this call takes its place
+                return _answer(asking.result(), cached=False)
 
     def known(self, request: Request) -> bool:
         """Whether `ask` would send nothing; for a dry run."""
         return self._known((request.key(self.identity), request.sampling.max_tokens)) is not None
 
-    async def close(self, grace: float = 2.0) -> None:
-        """Give what is under way `grace` seconds, abandon the rest, and close the connections.
-
-        What was answered by then is committed. The ledger stays open: it may serve other clients.
-        """
-        tasks = {call.task for call in self._calls.values()}
-        for call in self._calls.values():
-            if not call.sending:
-                call.task.cancel()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async def close(self) -> None:
+        """Close the connections. The ledger stays open: it may serve other clients."""
         await self._sender.http.close()
 
     def _known(self, name: tuple[str, int]) -> Row | None:
@@ -121,21 +94,24 @@ class Client:
             return None
         return row
 
-    def _start(self, request: Request, name: tuple[str, int], canonical: bytes) -> _Call:
-        task = asyncio.create_task(self._run(request, name, canonical))
-        self._calls[name] = _Call(task)
-        task.add_done_callback(lambda task: self._forget(name, task))
-        return self._calls[name]
-
-    def _forget(self, name: tuple[str, int], task: asyncio.Task[Row]) -> None:
-        del self._calls[name]
-        if not task.cancelled():
-            task.exception()  # counts as seen, also when nobody waits any more
+    async def _lead(self, request: Request, name: tuple[str, int], canonical: bytes) -> Row:
+        """Ask for all who want the same answer."""
+        asking = self._asking[name] = asyncio.get_running_loop().create_future()
+        try:
+            row = await self._run(request, name, canonical)
+            asking.set_result(row)
+        except DatagenError as error:
+            asking.set_exception(error)
+            asking.exception()  # counts as seen when nobody else waits
+            raise
+        finally:
+            del self._asking[name]
+            asking.cancel()  # does nothing once it is set
+        return row
 
     async def _run(self, request: Request, name: tuple[str, int], canonical: bytes) -> Row:
         worst = self._worst(request)
         await self._budget.admit(worst)
-        self._calls[name].sending = True
         cost = 0.0
         try:
             row = await self._ask_server(request, name, canonical.decode())
@@ -149,7 +125,7 @@ class Client:
         self._count(row)
         if row.error is not None:
             self._retried.add(name)
-        return await asyncio.shield(self._ledger.put(row))
+        return await self._ledger.put(row)
 
     async def _ask_server(self, request: Request, name: tuple[str, int], canonical: str) -> Row:
         said, attempts = await self._sender.complete(request, name[0])

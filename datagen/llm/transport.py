@@ -6,6 +6,7 @@ The openai SDK takes 4 to 8 times the CPU a call (`benchmarks/`), which is what 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = ["Http", "Unreachable"]
 
 CONNECT = 10.0
 PREFLIGHT = 5.0
+LARGE = 2**20
+"""Bytes from which aiohttp wants a file to send in pieces; half a minute of WAV is more."""
 LISTED = 8
 """Served ids that an error line names."""
 
@@ -51,7 +54,8 @@ class Http:
     async def post(self, body: bytes) -> Reply:
         """Send one chat completion. Raises Unreachable, TransientError."""
         try:
-            async with self._open().post(self.url, data=body, allow_redirects=False) as response:
+            data = body if len(body) < LARGE else io.BytesIO(body)
+            async with self._open().post(self.url, data=data, allow_redirects=False) as response:
                 text = await response.read()
                 retry_after = response.headers.get("Retry-After") if response.status != 200 else None
                 return Reply(response.status, self._redact(response.status, text), self.url, _seconds(retry_after))
