@@ -259,8 +259,8 @@ def counted(get: Samples) -> list[Made]:
 def ordered(get: Samples) -> list[Made]:
     """Different recorded sounds one after another."""
     rows = [
-        ("crow_bell_snare", "mixed", ["misc_crow", "perc_bell", "drum_snare_hard"], ["crow", "small bell", "snare drum"],
-         "A crow caws, then a bell rings, then a snare drum is hit."),
+        ("crow_bell_snare", "mixed", ["misc_crow", "perc_bell", "drum_snare_hard"],
+         ["crow", "small bell", "snare drum"], "A crow caws, then a bell rings, then a snare drum is hit."),
         ("till_then_crow", "sound", ["perc_till", "misc_crow"], ["cash register bell", "crow"],
          "A cash register rings, then a crow caws."),
         ("snap_then_guitar", "mixed", ["perc_snap", "guit_harmonics"], ["finger snap", "guitar"],
@@ -306,8 +306,8 @@ def sides(get: Samples) -> list[Made]:
     steps = melody([60, 60, 60, 60, 60, 60], 0.45, decay=1.0)
     pad = silence(0.25)
     return [
-        Made("bell_at_side", "sound", "arranged", "small bell", "A bell rings on the left.", pan(sequence(pad, bell), -1),
-             ("perc_bell",), "put to the left"),
+        Made("bell_at_side", "sound", "arranged", "small bell", "A bell rings on the left.",
+             pan(sequence(pad, bell), -1), ("perc_bell",), "put to the left"),
         Made("snaps_at_side", "sound", "arranged", "finger snap", "Fingers are snapped three times on the right.",
              pan(row, 1), ("perc_snap2",), "repeated 3 times, put to the right"),
         Made("crow_and_bell_sides", "sound", "arranged", "crow, small bell",
@@ -337,7 +337,7 @@ def generated_music() -> list[Made]:
          lambda: melody([48, 52, 55, 60, 64, 67], 0.5, **organ)),
         ("arpeggio_down", "synthesizer", "An organ-like tone descends through a broken minor chord.",
          lambda: melody([72, 67, 63, 60, 55, 51], 0.5, **organ)),
-        ("tone_low", "synthesizer", "An organ-like tone holds one low note.", lambda: note(45, 3.0, (1, 0.6, 0.4, 0.3), 0.0)),
+        ("tone_low", "synthesizer", "An organ-like tone holds one low note.", lambda: note(45, 3.0, **organ)),  # type: ignore[arg-type]
         ("tone_high", "synthesizer", "A synthesizer holds one high note.", lambda: note(81, 3.0, (1, 0.3), 0.0)),
         ("glide_up", "synthesizer", "A smooth electronic tone slides upwards.", lambda: glide(180, 900, 3.0)),
         ("glide_down", "synthesizer", "A smooth electronic tone slides downwards.", lambda: glide(1_000, 150, 3.0)),
