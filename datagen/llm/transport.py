@@ -6,6 +6,7 @@ The openai SDK takes 4 to 8 times the CPU a call (`benchmarks/`), which is what 
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import re
@@ -175,5 +176,8 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if number is not None and number in errno.errorcode:  # else the system's numbers of name resolution
+        return os.strerror(number)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
