@@ -104,6 +104,7 @@ def test_question_that_cannot_be_asked_is_a_failure_with_its_raw_form(
         ("A video, or A VIDEO", "An audio, or AN AUDIO"),
         ("the video's sound", "the audio's sound"),
         ("a videotape, videogame, TV-video", "a videotape, videogame, TV-audio"),
+        ("the pizza video", "the pizza audio"),
         ("no such word", "no such word"),
     ],
 )

@@ -189,9 +189,9 @@ def test_csv_gives_labels_captions_licence_and_stretches(tmp_path: Path) -> None
 
 def test_json_lines_take_lists_and_texts(tmp_path: Path) -> None:
     wav(tmp_path / "audio" / "a.wav")
-    lines = '{"file": "a.wav", "label": "dog|cat", "captions": ["One.", " "], "media_id": 7, "start": 1}\n\n'
+    lines = '{"file": "a.wav", "label": "dog|cat", "captions": ["One.", " "], "media_id": 7, "start": 4000}\n\n'
     (clip,) = rows(table(tmp_path, "t.jsonl", lines))
-    assert (clip.labels, clip.reference_captions, clip.media_id, clip.start) == (("dog|cat",), ("One.",), "7", 1.0)
+    assert (clip.labels, clip.reference_captions, clip.media_id, clip.start) == (("dog|cat",), ("One.",), "7", 4000.0)
 
 
 def test_table_beside_the_audio_needs_no_audio_option(tmp_path: Path) -> None:
@@ -232,6 +232,7 @@ def test_table_names_files_that_are_not_there_or_not_ours(tmp_path: Path) -> Non
         ("t.csv", "file,start\na.wav,soon\n", "line 2: start 'soon': it must be a number of seconds"),
         ("t.csv", "file,start\na.wav,-1\n", "line 2: start '-1'"),
         ("t.csv", "file,end\na.wav,nan\n", "line 2: end 'nan'"),
+        ("t.csv", "file,end\na.wav,inf\n", "line 2: end 'inf'"),
         ("t.csv", "file,start,end\na.wav,3,3\n", "line 2: end 3 is not after start 3"),
         ("t.csv", "file,end\na.wav,0\n", "line 2: end 0 is not after start 0"),
         ("t.jsonl", '{"file": "a.wav"}\n{"file": \n', "line 2: Expecting value"),
