@@ -271,6 +271,13 @@ def ordered(get: Samples) -> list[Made]:
          ["crash cymbal", "tom drum", "burp"], "A cymbal rings, then a tom is hit, then somebody burps."),
         ("bell_then_piano", "mixed", ["perc_bell", "ambi_piano"], ["small bell", "piano"],
          "A bell rings, then a low piano sound drones."),
+        ("snare_cowbell_tom", "music", ["drum_snare_hard", "drum_cowbell", "drum_tom_lo_hard"],
+         ["snare drum", "cowbell", "tom drum"], "A snare drum is hit, then a cowbell, then a tom."),
+        ("crow_then_cowbell", "mixed", ["misc_crow", "drum_cowbell"], ["crow", "cowbell"],
+         "A crow caws, then a cowbell is struck."),
+        ("kick_snap_crow_tom", "mixed", ["drum_heavy_kick", "perc_snap2", "misc_crow", "drum_tom_hi_hard"],
+         ["bass drum", "finger snap", "crow", "tom drum"],
+         "A bass drum is hit, fingers snap, a crow caws, then a tom is hit."),
         ("burp_then_scratch", "sound", ["misc_burp", "vinyl_scratch"], ["burp", "record scratch"],
          "Somebody burps, then a record is scratched."),
     ]  # fmt: skip
@@ -316,9 +323,31 @@ def sides(get: Samples) -> list[Made]:
              ("misc_crow", "perc_bell"), "one after another, the first left, the second right"),
         Made("notes_crossing", "music", "generated", "synthesizer",
              "A synthesizer repeats one note while it moves from left to right.", pan(steps, -1, 1)),
+        Made("drums_at_sides", "music", "arranged", "tom drum, snare drum",
+             "A tom is hit on the right, then a snare drum on the left.",
+             np.concatenate([pan(sequence(pad, get("drum_tom_lo_hard"), pad), 1),
+                             pan(sequence(get("drum_snare_hard"), pad), -1)]),
+             ("drum_tom_lo_hard", "drum_snare_hard"), "one after another, the first right, the second left"),
         Made("cowbell_crossing", "music", "arranged", "cowbell", "A cowbell is struck six times, from right to left.",
              pan(sequence(silence(0.2), sequence(*[get("drum_cowbell")] * 6, gap=0.3)), 1, -1), ("drum_cowbell",),
              "repeated 6 times with 0.3 s of silence between, moved from right to left"),
+    ]  # fmt: skip
+
+
+def louder_and_softer(get: Samples) -> list[Made]:
+    """One recorded sound at several loudnesses, in steps of 8 dB."""
+    rows = [
+        ("cowbell_steps", "cowbell", "drum_cowbell", (-16, -8, 0),
+         "A cowbell is struck three times, louder each time."),
+        ("tom_steps", "tom drum", "drum_tom_hi_hard", (0, -8, -16), "A tom is hit three times, softer each time."),
+        ("snare_accent", "snare drum", "drum_snare_hard", (-12, -12, 0, -12),
+         "A snare drum is hit four times, the third time much harder."),
+    ]  # fmt: skip
+    return [
+        Made(name, "music", "arranged", label, caption,
+             sequence(silence(0.3), sequence(*(gain(get(source), db) for db in levels), gap=0.35), silence(0.3)),
+             (source,), f"repeated at {', '.join(map(str, levels))} dB with 0.35 s of silence between")
+        for name, label, source, levels, caption in rows
     ]  # fmt: skip
 
 
@@ -403,8 +432,8 @@ def media_id(clip: Made, get: Samples) -> str:
 def main(samples: Path, out: Path) -> None:
     """Writes every clip and manifest.jsonl into `out`."""
     get = Samples(samples)
-    clips = [*recorded(get), *counted(get), *ordered(get), *beats(get), *sides(get), *generated_music(),
-             *generated_speech(get)]  # fmt: skip
+    clips = [*recorded(get), *counted(get), *ordered(get), *beats(get), *sides(get), *louder_and_softer(get),
+             *generated_music(), *generated_speech(get)]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.flac"):
         old.unlink()

@@ -1,4 +1,4 @@
-"""Source `demo`: 73 small clips in the package itself: CC0 recordings, arrangements of them, music and speech.
+"""Source `demo`: 80 small clips in the package itself: CC0 recordings, arrangements of them, music and speech.
 
     datagen/sources/demo_clips/
       *.flac           16 kHz, mono where left and right do not matter, 1 to 5 s
