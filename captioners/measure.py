@@ -1,0 +1,373 @@
+"""Signals → numbers: band powers, sound events, pitch, tempo and position, each with how far it can be trusted.
+
+Everything is a function of the samples alone. Times are seconds, levels decibels; frames are 10 ms apart and 32 ms
+long, frame i is centred on i · 10 ms. What is measured here is turned into facts and words in `acoustic.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Bands", "Event", "Pitch", "Pulse", "attacks", "bands", "events", "pitch", "pulse", "smooth"]
+
+Array = NDArray[np.float32]
+STEP = 0.01
+"""Seconds from frame to frame."""
+BANDS = 24
+SILENT = 1e-9
+"""Band power of -90 dB re full scale: what lies below counts as silence."""
+DEPTH = 1e-6
+"""-60 dB: what lies so far below the strongest band is not looked at."""
+CLOSE = 0.18
+"""Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
+BLOCK = 3000
+"""Frames transformed at once, so that ten minutes need no more memory than half a minute."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Power of 24 mel bands from 50 Hz to the Nyquist frequency."""
+
+    power: Array
+    """(channels, frames, 24), mean square re full scale"""
+    floor: Array
+    """(channels, 24): the steady background, at least 60 dB below the strongest band"""
+    centres: Array
+    """(24,) Hz"""
+
+    @property
+    def total(self) -> Array:
+        """(frames, 24): mean over channels, so that sounds in opposite phase do not cancel."""
+        return np.asarray(self.power.mean(axis=0))
+
+    @property
+    def background(self) -> Array:
+        """(24,)"""
+        return np.asarray(self.floor.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One sound that stands out of what is around it."""
+
+    onset: float
+    onset_range: tuple[float, float]
+    offset: float
+    offset_range: tuple[float, float]
+    rise: float
+    """dB above the quieter side of its surroundings, in its own bands"""
+    start: int
+    """Frames start .. stop are the loud part (within 20 dB of its peak, in its own bands)."""
+    stop: int
+    entire: bool
+    """Begins after the recording does and ends before it."""
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """Fundamental frequency of frames 20 ms apart; 0 where none is clear."""
+
+    f0: Array
+    """(frames,) Hz"""
+    clarity: Array
+    """(frames,) 0..1: share of the power that repeats at f0"""
+    step: float = 0.02
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A regular beat."""
+
+    bpm: float
+    spread: float
+    """Relative: half of the interval in which the truth is expected."""
+    beats: int
+
+
+@lru_cache(maxsize=8)
+def _filters(size: int, rate: int) -> tuple[Array, Array]:
+    """(bins, 24) weights that add the bins of each mel band, and the centres in Hz."""
+    frequencies = np.fft.rfftfreq(size, 1 / rate)
+    low, high = (2595 * np.log10(1 + f / 700) for f in (50.0, rate / 2))
+    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 1) / 2595) - 1)
+    weights = ((frequencies[:, None] >= edges[:-1]) & (frequencies[:, None] < edges[1:])).astype(np.float32)
+    return weights, np.sqrt(edges[:-1] * edges[1:]).astype(np.float32)
+
+
+def _frames(signal: Array, size: int, hop: int, first: int, last: int) -> Array:
+    """(last - first, size) view of `signal`, which is padded by size // 2 on both sides."""
+    windows = np.lib.stride_tricks.sliding_window_view(signal, size)
+    return np.asarray(windows[first * hop : (last - 1) * hop + 1 : hop])
+
+
+def _hann(size: int) -> Array:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+def smooth(x: Array, frames: int) -> Array:
+    """Running mean over `frames` along the first axis, shorter at the ends."""
+    from scipy.ndimage import uniform_filter1d
+
+    return np.asarray(np.maximum(uniform_filter1d(x, frames, axis=0, mode="nearest"), 0))
+
+
+def decibels(x: Array) -> Array:
+    """10 log10, finite for zero."""
+    return np.asarray(10 * np.log10(np.maximum(x, 1e-12)))
+
+
+def bands(channels: Array, rate: int) -> Bands:
+    """Band powers of (channels, samples) float32; at least one frame."""
+    from scipy import fft
+
+    size, hop = int(rate * 0.032), round(rate * STEP)
+    weights, centres = _filters(size, rate)
+    window = _hann(size)
+    scale = 2 / (size * float((window**2).sum()))
+    count = channels.shape[1] // hop + 1
+    centred = channels - channels.mean(axis=1, keepdims=True)
+    padded = np.pad(centred, ((0, 0), (size // 2, size // 2 + hop)))
+    power = np.empty((len(channels), count, BANDS), np.float32)
+    for c, signal in enumerate(padded):
+        for first in range(0, count, BLOCK):
+            last = min(first + BLOCK, count)
+            spectrum = fft.rfft(_frames(signal, size, hop, first, last) * window, axis=1)
+            power[c, first:last] = (spectrum.real**2 + spectrum.imag**2) @ weights * scale
+    return Bands(power, _floor(power, weights.sum(axis=0)), centres)
+
+
+def _floor(power: Array, bins: Array) -> Array:
+    """The background of each channel and band, from its quietest 2 %, as minimum statistics do (Martin, 2001).
+
+    The power of noise over `bins` bins and 30 ms is chi-squared; its 2 % quantile says what its mean is.
+    """
+    from scipy.special import gammaincinv
+
+    least = max(SILENT, float(power.max(initial=0.0)) * DEPTH)
+    freedom = 3.0 * bins  # overlapping Hann windows: 30 ms hold one and a half independent frames
+    share = 2 * gammaincinv(freedom / 2, 0.02) / freedom
+    quiet = np.stack([np.quantile(smooth(p, 3), 0.02, axis=0) for p in power])
+    return np.asarray(np.maximum(quiet / share, least), np.float32)
+
+
+def _excess(power: Array, floor: Array, frames: int) -> Array:
+    """(frames, 24) dB above the background; 0 is the background itself."""
+    return decibels(np.maximum(smooth(power, frames) / floor, 1.0))
+
+
+def _salience(excess: Array, top: int = 5) -> Array:
+    """(frames,): mean of the `top` bands that stand out most, so that a tone counts as much as a noise burst."""
+    return np.asarray(np.partition(excess, BANDS - top, axis=1)[:, BANDS - top :].mean(axis=1))
+
+
+def attacks(b: Bands) -> tuple[NDArray[np.int64], Array]:
+    """Frames at which some bands rise suddenly above what they were in the last 120 ms, and by how many dB."""
+    from scipy.ndimage import maximum_filter1d
+    from scipy.signal import find_peaks
+
+    level = _excess(b.total, b.background, 3)
+    before = maximum_filter1d(level, 10, axis=0, origin=4, mode="nearest")  # frames t-9 .. t
+    before = np.concatenate([np.repeat(level[:1] * 0, 2, axis=0), before[:-2]]) if len(level) > 2 else before
+    ahead = np.concatenate([level[2:], np.repeat(level[-1:], min(2, len(level)), axis=0)])[: len(level)]
+    strength = _salience(np.maximum(ahead - before, 0))
+    peaks, _ = find_peaks(np.concatenate([[0], strength, [0]]), height=2.0, distance=6)
+    return peaks - 1, strength[peaks - 1]
+
+
+def events(b: Bands) -> tuple[list[Event], bool]:
+    """The events in order, and whether their number is beyond doubt.
+
+    An event is a peak of the salience with a topographic prominence; the number is in doubt when some prominence lies
+    between "clearly one" and "clearly none", or when something strikes inside an event.
+    """
+    from scipy.signal import find_peaks
+
+    salience = np.concatenate([[0], _salience(_excess(b.total, b.background, 5)), [0]])
+    peaks, found = find_peaks(salience, prominence=3.0)
+    if not len(peaks):
+        return [], True
+    clear, none = _limits(float(salience.max()))
+    prominence = found["prominences"]
+    chosen = peaks[prominence >= clear]
+    if not len(chosen):
+        return [], False
+    doubt = bool(np.any((prominence > none) & (prominence < clear)))
+    valleys = [int(lo + np.argmin(salience[lo : hi + 1])) for lo, hi in pairwise(chosen)]
+    edges = [0, *valleys, len(salience) - 1]
+    fine = np.concatenate([[0], _salience(_excess(b.total, b.background, 1), 5), [0]])
+    made = [
+        _event(salience, fine, int(lo), int(peak), int(hi))
+        for lo, peak, hi in zip(edges[:-1], chosen, edges[1:], strict=True)
+    ]
+    heights = salience[chosen]
+    faint = bool(heights.min() < 0.4 * heights.max())
+    close = any(b.onset - a.onset < CLOSE for a, b in pairwise(made))
+    return made, not (doubt or faint or close or _struck_inside(b, made))
+
+
+def _limits(highest: float) -> tuple[float, float]:
+    """Prominences in dB from which a peak clearly is an event, and up to which it clearly is none."""
+    return max(6.0, 0.2 * highest), max(3.5, 0.1 * highest)
+
+
+def _event(salience: Array, fine: Array, lo: int, peak: int, hi: int) -> Event:
+    """The event around `peak` between the valleys `lo` and `hi` (frames, counted from 1)."""
+    top = float(salience[peak])
+    base_before, base_after = float(salience[lo]), float(salience[hi])
+
+    def rising(depth: float, share: float) -> float:
+        level = max(top - depth, base_before + share * (top - base_before))
+        above = np.nonzero(fine[lo : peak + 1] >= level)[0]
+        return lo + float(above[0] if len(above) else peak - lo)
+
+    def falling(depth: float, share: float) -> float:
+        level = max(top - depth, base_after + share * (top - base_after))
+        above = np.nonzero(salience[peak : hi + 1] >= level)[0]
+        return peak + float(above[-1])
+
+    def seconds(frame: float) -> float:
+        return max(0.0, (frame - 1) * STEP)
+
+    on, off = rising(18, 0.5), falling(25, 0.25)
+    loud = np.nonzero(salience[lo : hi + 1] >= max(top - 20, 0.3 * top))[0] + lo - 1
+    near = loud[(loud >= on - 1) & (loud <= off - 1)]
+    return Event(
+        onset=seconds(on) + 0.005,
+        onset_range=(seconds(rising(35, 0.25)) - 0.02, seconds(rising(9, 0.7)) + 0.03),
+        offset=seconds(off),
+        offset_range=(seconds(falling(14, 0.5)) - 0.03, seconds(falling(40, 0.1)) + 0.03),
+        rise=top - max(base_before, base_after),
+        start=int(near[0]) if len(near) else peak - 1,
+        stop=int(near[-1]) + 1 if len(near) else peak,
+        entire=on > 3 and off < len(salience) - 4,
+    )
+
+
+def _struck_inside(b: Bands, made: Sequence[Event]) -> bool:
+    """Whether an attack falls where no event begins."""
+    frames, strength = attacks(b)
+    if not len(frames) or not made:
+        return False
+    limit = max(3.0, 0.12 * float(strength.max()))
+    strong = frames[strength > limit] * STEP
+    starts = np.array([e.onset_range for e in made])
+    at_start = (strong[:, None] > starts[:, 0] - 0.1) & (strong[:, None] < starts[:, 1] + 0.1)
+    return bool(np.any(~at_start.any(axis=1)))
+
+
+def pitch(mono: Array, rate: int, active: NDArray[np.bool_]) -> Pitch:
+    """f0 from 55 to 2500 Hz of the frames named by `active` (10 ms apart), every second one looked at.
+
+    The autocorrelation of 64 ms, from the power spectrum less that of the inactive frames; the first of its maxima that
+    reaches 0.9 of the highest (McLeod and Wyvill, "A smarter way to find pitch", 2005). A frame whose spectrum has
+    nothing at f0, 2 f0 or 3 f0 is left out: a chord repeats at a frequency that nobody plays.
+    """
+    size, hop = int(rate * 0.064), round(rate * STEP) * 2
+    wanted = active[::2]
+    f0, clarity = np.zeros(len(wanted), np.float32), np.zeros(len(wanted), np.float32)
+    padded = np.pad(mono - mono.mean(), (size // 2, size // 2 + hop))
+    noise = _noise(padded, size, hop, wanted)
+    chosen = np.nonzero(wanted)[0]
+    for first in range(0, len(chosen), BLOCK):
+        block = chosen[first : first + BLOCK]
+        f0[block], clarity[block] = _autocorrelate(padded, size, hop, block, noise, rate)
+    return Pitch(f0, clarity)
+
+
+def _spectra(padded: Array, size: int, hop: int, frames: NDArray[np.int64]) -> Array:
+    from scipy import fft
+
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    spectrum = fft.rfft(windows[np.minimum(frames * hop, len(windows) - 1)] * _hann(size), 2 * size, axis=1)
+    return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+
+def _noise(padded: Array, size: int, hop: int, wanted: NDArray[np.bool_]) -> Array | float:
+    """Mean power spectrum of up to 100 of the frames that are not wanted; 0 when there are fewer than 5."""
+    quiet = np.nonzero(~wanted)[0]
+    if len(quiet) < 5:
+        return 0.0
+    return np.asarray(_spectra(padded, size, hop, quiet[:: max(1, len(quiet) // 100)]).mean(axis=0))
+
+
+def _autocorrelate(
+    padded: Array, size: int, hop: int, frames: NDArray[np.int64], noise: Array | float, rate: int
+) -> tuple[Array, Array]:
+    from scipy import fft
+
+    power = np.maximum(_spectra(padded, size, hop, frames) - noise, 0)
+    power[:, : int(40 * 2 * size / rate)] = 0
+    longest = int(rate / 55)
+    window = fft.irfft(np.abs(fft.rfft(_hann(size), 2 * size)) ** 2)[: longest + 2]
+    r = fft.irfft(power, axis=1)[:, : longest + 2] / window
+    r = r / np.maximum(r[:, :1], 1e-12)
+    inner = (r[:, 1:-1] > r[:, :-2]) & (r[:, 1:-1] >= r[:, 2:])
+    past = np.logical_or.accumulate(r[:, 1:-1] < 0.3, axis=1)  # beyond the peak at lag 0
+    height = np.where(inner & past, r[:, 1:-1], -1.0)
+    highest = height.max(axis=1)
+    index = np.argmax(height >= 0.9 * np.maximum(highest, 1e-3)[:, None], axis=1) + 1
+    rows = np.arange(len(r))
+    a, p, c = r[rows, index - 1], r[rows, index], r[rows, np.minimum(index + 1, longest + 1)]
+    lag = index + 0.5 * (a - c) / np.minimum(a - 2 * p + c, -1e-9)
+    f0 = rate / np.maximum(lag, 1.0)
+    good = (highest > 0) & (f0 <= 2500) & _supported(power, f0, 2 * size / rate)
+    return np.where(good, f0, 0).astype(np.float32), np.where(good, np.clip(p, 0, 1), 0).astype(np.float32)
+
+
+def _supported(power: Array, f0: Array, bins_per_hz: float) -> NDArray[np.bool_]:
+    """Whether a harmonic 1, 2 or 3 is within 20 dB of the strongest bin, and no strong bin lies below f0."""
+    rows, strongest = np.arange(len(power)), power.max(axis=1)
+    found = np.zeros(len(power), bool)
+    for harmonic in (1, 2, 3):
+        centre = np.rint(harmonic * f0 * bins_per_hz).astype(int)
+        near = [power[rows, np.clip(centre + d, 0, power.shape[1] - 1)] for d in (-2, -1, 0, 1, 2)]
+        found |= np.max(near, axis=0) > 0.01 * strongest
+    cumulative = np.cumsum(power, axis=1)
+    below = cumulative[rows, np.clip((0.75 * f0 * bins_per_hz).astype(int) - 2, 0, power.shape[1] - 1)]
+    return np.asarray(found & (below < 0.1 * cumulative[:, -1]))
+
+
+def pulse(b: Bands) -> Pulse | None:
+    """The beat, when at least four strong attacks fall on an even grid and weak ones do not make it doubtful.
+
+    The strength of an attack is a rise of amplitude, not of decibels, so that a soft hi-hat between beats stays weak.
+    """
+    from scipy.signal import find_peaks
+
+    amplitude = np.sqrt(smooth(b.total, 2) / max(float(b.total.max()), 1e-12))
+    past = np.concatenate([amplitude[:1].repeat(min(4, len(amplitude)), axis=0), amplitude[:-4]])[: len(amplitude)]
+    rise = np.maximum(amplitude - past, 0).sum(axis=1)
+    peaks, found = find_peaks(
+        np.concatenate([np.zeros(1), rise, np.zeros(1)]), height=0.05 * rise.max(initial=0) + 1e-6, distance=9
+    )
+    times, strength = (peaks - 1) * STEP, found["peak_heights"]
+    if len(times) < 4:
+        return None
+    strong = times[strength >= 0.5 * np.quantile(strength, 0.9)]
+    return _grid(strong, times)
+
+
+def _grid(strong: Array, every: Array) -> Pulse | None:
+    """The period on which all of the `strong` times lie, unless `every` time says something else."""
+    if len(strong) < 4:
+        return None
+    gaps = np.diff(strong)
+    period = float(np.median(gaps))
+    steps = np.rint(gaps / period)
+    if (
+        not 0.25 <= period <= 2.0
+        or np.any(steps != 1)
+        or np.any(np.abs(gaps - period) > np.maximum(0.07 * period, 0.025))
+    ):
+        return None
+    index = np.arange(len(strong))
+    slope, start = np.polyfit(index, strong, 1)
+    error = float(np.abs(strong - (start + slope * index)).max())
+    bpm = 60 / float(slope)
+    return Pulse(bpm, max(0.01, 2 * error / float(strong[-1] - strong[0])), len(strong)) if every.size else None
