@@ -67,7 +67,8 @@ def faded(signal: Signal, attack: float = 0.005, release: float = 0.02) -> Signa
 
 def peak(signal: Signal, level: float) -> Signal:
     """Scaled so that its largest sample is `level`."""
-    return (signal * (level / np.abs(signal).max())).astype(np.float32)
+    scaled: Signal = signal * (level / np.abs(signal).max())
+    return scaled.astype(np.float32)
 
 
 def sequence(*parts: Signal, gap: float = 0.0) -> Signal:
