@@ -17,7 +17,7 @@ import pytest
 from model_server import ModelServer
 
 from datagen.errors import Denied, OverBudget, PermanentError, ServerLost, TransientError, UsageError
-from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Unparsable, ask_parsed, estimate
+from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Unparsable, ask_parsed, estimate, metered
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
@@ -308,15 +308,30 @@ def test_a_budget_of_nothing_pays_nothing_and_known_answers_stay_free(serve, run
 
 def test_prices_come_from_the_endpoint_or_its_provider_or_are_unknown(serve, run):
     async def price(client):
-        return client.price
+        return client.price(1e6, 0), client.price(0, 1e6)
 
     openai = Endpoint("gpt-4o-mini", "https://api.openai.com/v1")
     assert run("", price, endpoint=openai) == pytest.approx((0.15, 0.6))
-    assert run("", price, endpoint=Endpoint("gpt-4o-mini", "http://127.0.0.1:1/v1")) is None
+    assert run("", price, endpoint=Endpoint("gpt-4o-mini", "http://127.0.0.1:1/v1")) == (None, None)
     server = serve()
     assert run(server, ask(request()))[0].cost is None
     with pytest.raises(UsageError, match="--max-cost needs a price and none is known for 'stub'"):
         run(server, lambda client: client.preflight(), budget=Budget(1.0))
+
+
+def test_a_meter_counts_what_work_used_paid_or_not_and_in_any_order(serve, run):
+    server = serve()
+
+    async def work(client):
+        with metered() as usage:
+            await asyncio.gather(*(client.ask(request(f"q{i % 7}")) for i in range(20)))
+        await client.ask(request("outside"))
+        return usage
+
+    first, again = (run(server, work, endpoint=priced(server)) for _ in range(2))
+    assert first == again and first.answers == 20 and first.cost_usd == pytest.approx(20 * 6, rel=0.01)
+    first.add(run(server, work, endpoint=Endpoint("other", server.url)))
+    assert first.answers == 40 and first.cost_usd is None
 
 
 def test_a_dry_run_counts_without_asking():

@@ -81,6 +81,15 @@ def test_the_first_answer_stands_and_an_error_gives_way(ledger, tmp_path):
     other.close()
 
 
+def test_an_answer_is_described_with_its_request(ledger):
+    put(ledger, row(error="refused"), row(limit=9)._replace(request='{"model": "m"}'))
+    assert ledger.describe("k") == {
+        "model": "m", "max_tokens": 9, "finish": "stop", "prompt_tokens": 5, "completion_tokens": 10, "cost": 0.5,
+        "attempts": 1, "error": None, "text": "t",
+    }  # fmt: skip
+    assert ledger.describe("absent") is None
+
+
 def test_totals_over_all_keys_and_runs(ledger, tmp_path):
     put(ledger, *(row(f"k{i}") for i in range(3)), row("free")._replace(cost=None))
     other = Ledger(tmp_path / "ledger.sqlite", run="b")

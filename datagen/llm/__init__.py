@@ -7,7 +7,7 @@
 question again. Reading order: request, client, sender, limiter, transport, reply, ledger, budget, parsed.
 """
 
-from datagen.llm.budget import Budget, Estimate, Stats, estimate
+from datagen.llm.budget import Budget, Estimate, Stats, Usage, estimate, metered
 from datagen.llm.client import Client
 from datagen.llm.ledger import Ledger, Row, Totals
 from datagen.llm.parsed import Parsed, Unparsable, ask_parsed
@@ -27,6 +27,8 @@ __all__ = [
     "Stats",
     "Totals",
     "Unparsable",
+    "Usage",
     "ask_parsed",
     "estimate",
+    "metered",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from datagen.errors import OverBudget
-from datagen.llm.request import Endpoint, Request
+from datagen.llm.request import Answer, Endpoint, Request
 
-__all__ = ["Budget", "Estimate", "Price", "Stats", "estimate", "price_of"]
+__all__ = ["Budget", "Estimate", "Price", "Stats", "Usage", "estimate", "metered", "price_of"]
 
 PROMPT_MARGIN = 1.5
 """Worst case over the estimate of a prompt's tokens."""
@@ -61,6 +63,53 @@ class Stats:
     completion_tokens: int = 0
     cost: float = 0.0
     """USD at list price spent by this process; answers without a known price add nothing."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a piece of work used, paid now or before: equal work gives equal sums, in any order of answers."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    picodollars: int = 0
+    """List price; whole numbers, because a sum of floats depends on its order."""
+    unpriced: int = 0
+
+    @property
+    def cost_usd(self) -> float | None:
+        """List price in USD; None when that of some answer is unknown."""
+        return None if self.unpriced else self.picodollars / 1e12
+
+    def count(self, answer: Answer) -> None:
+        """One more answer."""
+        self.answers += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.picodollars += round((answer.cost or 0.0) * 1e12)
+        self.unpriced += answer.cost is None
+
+    def add(self, other: Usage) -> None:
+        """Another piece of work."""
+        self.answers += other.answers
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.picodollars += other.picodollars
+        self.unpriced += other.unpriced
+
+
+METER: ContextVar[Usage | None] = ContextVar("meter", default=None)
+
+
+@contextlib.contextmanager
+def metered() -> Iterator[Usage]:
+    """Counts every answer that `Client.ask` gives inside the block, also in tasks that are started there."""
+    usage = Usage()
+    token = METER.set(usage)
+    try:
+        yield usage
+    finally:
+        METER.reset(token)
 
 
 class Budget:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
-from datagen.llm.budget import PROMPT_MARGIN, Budget, Price, Stats, price_of
+from datagen.llm.budget import METER, PROMPT_MARGIN, Budget, Price, Stats, price_of
 from datagen.llm.ledger import Ledger, Row
 from datagen.llm.request import Answer, Endpoint, Request, digest
 from datagen.llm.sender import Sender
@@ -45,17 +45,16 @@ class Client:
         self._price: Price | None = None
         self._priced = False
 
-    @property
-    def price(self) -> Price | None:
-        """List price, looked up once; None when unknown."""
+    def price(self, prompt_tokens: float, completion_tokens: float) -> float | None:
+        """USD at list price; None when the price is unknown."""
         if not self._priced:
             self._price = price_of(self.endpoint)
             self._priced = True
-        return self._price
+        return self._price.cost(prompt_tokens, completion_tokens) if self._price else None
 
     async def preflight(self) -> None:
         """Check server, key, model and price in at most 5 s. Raises UsageError, one line."""
-        if self.price is None and self._budget.max_cost is not None:
+        if self.price(0, 0) is None and self._budget.max_cost is not None:
             raise UsageError(
                 f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
                 "set price_in and price_out (USD per million tokens)"
@@ -68,17 +67,24 @@ class Client:
         Equal questions under way are asked once. Raises PermanentError (stored), TransientError, ServerLost, Denied,
         OverBudget, LedgerError. A cancelled call is abandoned; once it is answered, the answer is committed still.
         """
+        answer = _answer(*await self._row(request))
+        if (meter := METER.get()) is not None:
+            meter.count(answer)
+        return answer
+
+    async def _row(self, request: Request) -> tuple[Row, bool]:
+        """The row, and whether it was there already."""
         canonical = request.canonical(self.identity)
         name = digest(canonical), request.sampling.max_tokens
         while True:
             if (row := self._known(name)) is not None:
                 self.stats.cached += 1
-                return _answer(row, cached=True)
+                return row, True
             if (asking := self._asking.get(name)) is None:
-                return _answer(await self._lead(request, name, canonical), cached=False)
+                return await self._lead(request, name, canonical), False
             await asyncio.wait([asking])
             if not asking.cancelled():  # else whoever asked was cancelled, and this call takes its place
-                return _answer(asking.result(), cached=False)
+                return asking.result(), False
 
     def known(self, request: Request) -> bool:
         """Whether `ask` would send nothing; for a dry run."""
@@ -132,14 +138,14 @@ class Client:
         if isinstance(said, PermanentError):
             return Row(*name, "error", 0, 0, 0.0, attempts, str(said), said.raw, canonical)
         used, made = said.prompt_tokens, said.completion_tokens
-        cost = self.price.cost(used, made) if self.price else None
+        cost = self.price(used, made)
         return Row(*name, said.finish, used, made, cost, attempts, None, said.text, canonical)
 
     def _worst(self, request: Request) -> float:
         """USD that the call can cost, 0 when nothing caps them."""
-        if self._budget.max_cost is None or self.price is None:
+        if self._budget.max_cost is None:
             return 0.0
-        return self.price.cost(request.tokens() * PROMPT_MARGIN, request.sampling.max_tokens)
+        return self.price(request.tokens() * PROMPT_MARGIN, request.sampling.max_tokens) or 0.0
 
     def _count(self, row: Row) -> None:
         self.stats.calls += 1
@@ -149,7 +155,7 @@ class Client:
         self.stats.cost += row.cost or 0.0
 
 
-def _answer(row: Row, *, cached: bool) -> Answer:
+def _answer(row: Row, cached: bool) -> Answer:
     if row.error is not None:
         raise PermanentError(row.error, row.text, row.key)
     return Answer(

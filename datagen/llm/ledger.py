@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import queue
 import sqlite3
 import threading
@@ -21,7 +22,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datagen.errors import LedgerError, UsageError
 
@@ -120,13 +121,19 @@ class Ledger:
         self._thread.start()
 
     def get(self, key: str, max_tokens: int | None = None) -> Row | None:
-        """The row that serves a call with this limit (None: any row of the key, the newest first)."""
+        """The row that serves a call with this limit (None: any row of the key, an answer before an error)."""
         try:
             rows = [Row(*values) for values in self._read.execute(SELECT, (key,)).fetchall()]
         except sqlite3.Error as error:
             raise self._error(error) from None
         serving = [row for row in rows if max_tokens is None or row.serves(max_tokens)]
         return max(serving, key=lambda row: (row.error is None, row.max_tokens == max_tokens), default=None)
+
+    def describe(self, key: str) -> dict[str, Any] | None:
+        """What was asked and answered, ready for JSON, for whoever inspects a run; None when there is no such key."""
+        if (row := self.get(key)) is None:
+            return None
+        return {**json.loads(row.request), **{k: v for k, v in row._asdict().items() if k not in ("key", "request")}}
 
     def put(self, row: Row) -> asyncio.Future[Row]:
         """Resolves once the row is committed, with the row that stands (another process may have been first).
