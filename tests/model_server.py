@@ -9,6 +9,7 @@ POST /v1/chat/completions   GET /v1/models   GET /health   GET /stats   POST /re
 Faults (share of requests, drawn from a hash of seed, prompt and how often it was asked, so a run is repeatable):
     429 (Retry-After 0.05)   429-bare   500   503   hang   reset (in the middle of the body)   truncated (JSON body)
     html   filter (400)   empty (no choices)   slow (30 s)
+`models` are listed and `unlisted` served beside them (None: every model, and no list), others get 404;
 `status` answers every question with one status; `formats` lists the response formats known (others get 400).
 A bare asyncio protocol: the server must not be what is measured.
 """
@@ -81,12 +82,14 @@ class ModelServer:
         status: int = 0,
         formats: Sequence[str] = ("json_schema", "json_object"),
         models: Sequence[str] | None = ("stub",),
+        unlisted: Sequence[str] = (),
         finish: str = "stop",
         seed: int = 0,
         port: int = 0,
     ) -> None:
         self.responder, self.latency, self.faults, self.limit = responder, latency, dict(faults or {}), limit
         self.status, self.formats, self.models, self.finish = status, tuple(formats), models, finish
+        self.unlisted = unlisted
         self.seed, self.port = seed, port
         self.bodies: list[Body] | None = None
         """Set to [] to keep every body that comes."""
@@ -156,12 +159,14 @@ class ModelServer:
             share -= part
         return ""
 
-    def refuse(self, body: Body) -> str:
-        """The error of a body that this server does not take."""
-        form = (body.get("response_format") or {}).get("type")
+    def refuse(self, body: Body) -> tuple[int, str]:
+        """The status and error of a body that this server does not take, or (0, '')."""
+        model, form = body.get("model"), (body.get("response_format") or {}).get("type")
+        if self.models is not None and model not in (*self.models, *self.unlisted):
+            return 404, f"The model {model} does not exist"
         if form and form not in self.formats:
-            return f"response_format of type {form} is not supported by this model"
-        return "" if body.get("messages") else "no messages"
+            return 400, f"response_format of type {form} is not supported by this model"
+        return (0, "") if body.get("messages") else (400, "no messages")
 
 
 class Connection(asyncio.Protocol):
@@ -234,8 +239,8 @@ class Connection(asyncio.Protocol):
             server.headers.append(head)
         prompt = digest([body.get("model"), body.get("messages"), body.get("temperature"), body.get("seed")])
         server.asked[prompt] += 1
-        wrong = server.refuse(body)
-        fault = "400" if wrong else str(server.status or "") or server.draw(prompt, server.asked[prompt])
+        status, wrong = server.refuse(body)
+        fault = str(status or server.status or "") or server.draw(prompt, server.asked[prompt])
         if server.limit and server.in_flight > server.limit:
             fault = "over"
         server.outcomes[fault or "ok"] += 1

@@ -153,11 +153,11 @@ def test_the_request_is_in_openais_form_and_the_key_comes_from_the_environment(s
     server = serve()
     server.bodies = []
     sampling = Sampling(0.7, 0.9, 64, seed=3, extra={"top_k": 5})
-    run(server, ask(request(schema=SCHEMA, sampling=sampling)), endpoint=Endpoint("m", server.url, key_env="MY_KEY"))
+    run(server, ask(request(schema=SCHEMA, sampling=sampling)), endpoint=Endpoint("stub", server.url, key_env="MY_KEY"))
     body = server.bodies[0]
     assert body["response_format"]["json_schema"] == {"name": "answer", "strict": True, "schema": SCHEMA}
     del body["response_format"], body["messages"]
-    assert body == {"model": "m", "temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "seed": 3, "top_k": 5}
+    assert body == {"model": "stub", "temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "seed": 3, "top_k": 5}
     assert "authorization: bearer sk-marked-key" in server.headers[0].lower()
     ledger.close()
     written = b"".join(path.read_bytes() for path in ledger.path.parent.iterdir())
@@ -189,6 +189,9 @@ def test_a_wrong_path_or_model_says_what_was_tried_and_is_no_answer(serve, run, 
     error = run(serve().url.replace("/v1", "/api"), ask(request()))[0]
     assert isinstance(error, Denied)
     assert "/api/chat/completions and http" in str(error) and "--base-url" in str(error)
+    server = serve()
+    error = run(server, ask(request()), endpoint=Endpoint("typo", server.url))[0]
+    assert isinstance(error, Denied) and "The model typo does not exist" in str(error)
     assert ledger.totals().answers == 0
 
 
@@ -243,7 +246,7 @@ def test_a_server_that_refuses_everything_stops_the_run(serve, run):
 def test_a_denial_stops_at_once_and_never_shows_the_key(serve, run, ledger, monkeypatch, status):
     monkeypatch.setenv("MY_KEY", "Incorrect")  # the server's message repeats it
     server = serve(status=status)
-    endpoint = Endpoint("m", server.url, key_env="MY_KEY")
+    endpoint = Endpoint("stub", server.url, key_env="MY_KEY")
     errors = run(server, ask(*(request(f"q{i}") for i in range(50))), endpoint=endpoint, concurrency=2)
     assert all(isinstance(error, Denied) for error in errors)
     assert f"answered {status}" in str(errors[0]) and "$MY_KEY" in str(errors[0])
@@ -330,7 +333,7 @@ def test_a_meter_counts_what_work_used_paid_or_not_and_in_any_order(serve, run):
 
     first, again = (run(server, work, endpoint=priced(server)) for _ in range(2))
     assert first == again and first.answers == 20 and first.cost_usd == pytest.approx(20 * 6, rel=0.01)
-    first.add(run(server, work, endpoint=Endpoint("other", server.url)))
+    first.add(run(server, work, endpoint=Endpoint("stub", server.url, "other")))
     assert first.answers == 40 and first.cost_usd is None
 
 
@@ -353,6 +356,7 @@ def test_preflight_passes_a_server_that_serves_the_model_or_lists_none(serve, ru
     run(serve(), preflight)
     run(serve().url.removesuffix("/v1"), preflight)
     run(serve(models=None), preflight)
+    run(serve(models=["other"], unlisted=["stub"]), preflight)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +381,7 @@ def test_preflight_names_an_address_where_nothing_answers(run):
 
 
 def test_preflight_takes_at_most_five_seconds(run, monkeypatch):
-    monkeypatch.setattr("datagen.llm.transport.PREFLIGHT", 0.2)
+    monkeypatch.setattr("datagen.llm.transport.PREFLIGHT", 0.4)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()

@@ -24,6 +24,7 @@ __all__ = ["Http", "Unreachable"]
 
 CONNECT = 10.0
 PREFLIGHT = 5.0
+"""Seconds: half of them for the list of models, half for a model that is not on it."""
 LARGE = 2**20
 """Bytes from which aiohttp wants a file to send in pieces; half a minute of WAV is more."""
 LISTED = 8
@@ -92,10 +93,10 @@ class Http:
         A server that does not list its models passes, and so does one that is only busy.
         """
         try:
-            async with asyncio.timeout(PREFLIGHT):
+            async with asyncio.timeout(PREFLIGHT / 2):
                 replies = [(base, *await self._get_models(base)) for base in self._bases]
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            reason = f"nothing within {PREFLIGHT:g} s" if isinstance(error, TimeoutError) else _reason(error)
+            reason = f"nothing within {PREFLIGHT / 2:g} s" if isinstance(error, TimeoutError) else _reason(error)
             raise UsageError(
                 f"no server answers at {self.endpoint.base_url} ({reason}): start it or pass --base-url"
             ) from None
@@ -105,7 +106,7 @@ class Http:
             served = _served(body) if status == 200 else None
             if served is not None:
                 self._bases = [base]
-                self._check_served(served)
+                await self._check_served(served)
                 return
         if all(status == 200 for _, status, _ in replies):
             raise UsageError(f"{replies[0][0]}/models is no list of models: is --base-url an OpenAI-compatible server?")
@@ -115,11 +116,20 @@ class Http:
         state = "the key in it was not accepted" if os.environ.get(name) else "it is not set"
         return f"{base} answered {status}: put a valid key in ${name} ({state})"
 
-    def _check_served(self, served: list[str]) -> None:
-        if not served or self.endpoint.model in served:
+    async def _check_served(self, served: list[str]) -> None:
+        """Servers may serve more than they list (`transformers serve FOLDER`), so one token is asked of the model."""
+        model = self.endpoint.model
+        if not served or model in served:
             return
-        shown = ", ".join(served[:LISTED]) + (f" and {len(served) - LISTED} more" if len(served) > LISTED else "")
-        raise UsageError(f"{self._bases[0]} does not serve {self.endpoint.model!r}: pass --model with one of {shown}")
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        try:
+            async with asyncio.timeout(PREFLIGHT / 2):
+                reply = await self.post(orjson.dumps(body))
+        except (TransientError, TimeoutError):  # it may be loading, which is waited for in the run
+            return
+        if reply.status in (400, 403, 404, 422):
+            shown = ", ".join(served[:LISTED]) + (f" and {len(served) - LISTED} more" if len(served) > LISTED else "")
+            raise UsageError(f"{self._bases[0]} does not serve {model!r}: pass --model with one of {shown}")
 
     async def _get_models(self, base: str) -> tuple[int, bytes]:
         async with self._open().get(f"{base}/models", allow_redirects=False) as response:
