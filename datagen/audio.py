@@ -1,0 +1,401 @@
+"""Any audio file → float32 channels at one rate, its content hash, its encoded bytes, and decoding ahead of use.
+
+libsndfile reads first (WAV, FLAC, OGG, Opus, MP3, AIFF …); FFmpeg (PyAV) reads what libsndfile refuses: AAC, M4A and
+the sound of video files. The content decides which, never the name. What cannot be had is an AudioError with one of:
+
+    audio_missing      no such file                     audio_empty        no sample, or no sound track
+    audio_unreadable   no permission, not a file        audio_not_finite   NaN, infinity or absurdly large samples
+    audio_corrupt      neither library can decode it    audio_outside      start or end lie outside the file
+    audio_too_long     more than MAX_CHANNEL_SECONDS
+
+A file that ends early (a WAV whose header promises more, a half MP3) gives the audio that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+import math
+import os
+import stat
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from datagen.errors import AudioError
+from datagen.records import Clip, Failure
+
+if TYPE_CHECKING:
+    import soundfile
+
+__all__ = [
+    "MAX_CHANNEL_SECONDS",
+    "RATE",
+    "TOLERANCE",
+    "Audio",
+    "Info",
+    "decode_ahead",
+    "encode",
+    "load",
+    "probe",
+    "sha256",
+]
+
+RATE = 16_000
+"""Hz: what audio language models and the facts of `acoustic` work at."""
+
+MAX_CHANNEL_SECONDS = 7_200
+"""The most that one clip may hold, seconds × channels: an hour of stereo, 461 MB at 16 kHz."""
+
+TOLERANCE = 0.5
+"""Seconds by which `end` may lie past the end of the file: published ends are rounded, encoders cut and pad."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_LOUDEST = 1e9
+"""Full scale is 1; float files beyond this are no audio and overflow float32 sums."""
+_RATES = range(1_000, 768_001)
+"""Hz; other rates stand in broken headers only, and would make resamplers of any size."""
+_BLOCK = 131_072
+"""Samples (all channels) decoded at a time: they stay in the processor's cache, twice as fast as whole files, and a
+long file never lies whole in memory at its own rate."""
+_INTEGER = {"PCM_16", "PCM_S8", "PCM_U8"}
+_CONTAINERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tak,tta,w64,wav,wv"
+)
+"""FFmpeg's demuxers that hold sound; its playlists, scripts and text formats could open other files and addresses."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """Decoded audio with all its channels."""
+
+    channels: Array
+    """float32 (channels, samples) at `rate`; full scale is ±1, finite."""
+    rate: int
+    """Hz"""
+    native_rate: int
+    """Hz, of the file"""
+    native_channels: int
+
+    @property
+    def mono(self) -> Array:
+        """float32 (samples,): the mean over all channels."""
+        mix: Array = self.channels[0] if len(self.channels) == 1 else self.channels.mean(axis=0, dtype=np.float32)
+        return mix
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return float(self.channels.shape[1] / self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a file is."""
+
+    duration: float
+    """Seconds, as the header says; decoded and counted where it says nothing."""
+    rate: int
+    channels: int
+    format: str
+    """`WAV/PCM_16`, `mov,mp4,m4a,3gp,3g2,mj2/aac` …"""
+
+
+def load(
+    path: str | os.PathLike[str], *, start: float | None = None, end: float | None = None, rate: int = RATE
+) -> Audio:
+    """The stretch from `start` to `end` (seconds into the file; None is its begin and its end) at `rate` Hz.
+
+    Seeks to `start` instead of decoding up to it. Resampled by soxr HQ, channel by channel. Raises AudioError.
+    """
+    low, high = 0.0 if start is None else start, math.inf if end is None else end
+    if not 0 <= low < min(high, 1e9):  # false for NaN too
+        raise AudioError("audio_outside", f"{path}: start {start} and end {end} enclose no audio")
+    with _opened(path) as reader:
+        first = round(low * reader.rate)
+        wanted = None if math.isinf(high) else round(high * reader.rate) - first
+        channels, frames = _gather(path, reader, first, wanted, rate)
+        native_rate, native_channels = reader.rate, reader.channels
+    if not frames:
+        where = f"start {start} lies past its end" if first else "it holds no sample"
+        raise AudioError("audio_outside" if first else "audio_empty", f"{path}: {where}")
+    if wanted is not None and frames < wanted - TOLERANCE * native_rate:
+        raise AudioError("audio_outside", f"{path}: end {end} lies past its end at {low + frames / native_rate:.2f} s")
+    if not (channels.max(initial=0) < _LOUDEST and channels.min(initial=0) > -_LOUDEST):
+        raise AudioError("audio_not_finite", f"{path}: NaN, infinity or samples beyond ±{_LOUDEST:g}")
+    return Audio(channels, rate, native_rate, native_channels)
+
+
+def probe(path: str | os.PathLike[str]) -> Info:
+    """Length and form of a file, without decoding it where its header says them. Raises AudioError."""
+    with _opened(path) as reader:
+        duration = reader.duration
+        if duration is None:
+            duration = sum(block.shape[1] for block in reader.blocks(0, None)) / reader.rate
+        return Info(duration, reader.rate, reader.channels, reader.format)
+
+
+def sha256(audio: Audio) -> str:
+    """Hex SHA-256 of the mono 16 kHz audio as little-endian 16-bit PCM, see `_pcm16`."""
+    return hashlib.sha256(_pcm16(audio).tobytes()).hexdigest()
+
+
+def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes:
+    """A mono 16 kHz 16-bit file in memory; equal audio gives equal bytes (with one version of libsndfile)."""
+    import soundfile
+
+    subtype = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III"}[format]
+    file = io.BytesIO()
+    soundfile.write(file, _pcm16(audio), RATE, format=format.upper(), subtype=subtype)
+    return file.getvalue()
+
+
+async def decode_ahead(
+    items: Iterable[Clip | Failure], *, threads: int, ahead: int
+) -> AsyncIterator[tuple[Clip | Failure, Audio | AudioError | None]]:
+    """Each item in order with its audio, or the error that stands for it; None beside a Failure.
+
+    Clips are decoded in `threads` threads, and at most `ahead` of them, the one that the consumer was given last
+    included, are in memory. Ends its threads when the consumer stops, so iterate within `contextlib.aclosing`.
+    """
+    rows = iter(items)
+    window: deque[tuple[Clip | Failure, Future[Audio | AudioError] | None]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        while True:
+            while len(window) < max(ahead, 1) and (item := next(rows, None)) is not None:
+                window.append((item, pool.submit(_attempt, item) if isinstance(item, Clip) else None))
+            if not window:
+                return
+            # Kept in no variable here: the consumer alone decides how long the audio lives.
+            yield await _settled(*window.popleft())
+    finally:
+        await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+
+async def _settled(
+    item: Clip | Failure, future: Future[Audio | AudioError] | None
+) -> tuple[Clip | Failure, Audio | AudioError | None]:
+    if future is None:
+        return item, None
+    decoded: Audio | AudioError = await asyncio.wrap_future(future)
+    return item, decoded
+
+
+def _attempt(clip: Clip) -> Audio | AudioError:
+    try:
+        return load(clip.path, start=clip.start, end=clip.end)
+    except AudioError as error:
+        return AudioError(error.reason, str(error))  # without the traceback, whose frames hold decoded blocks
+
+
+def _pcm16(audio: Audio) -> Array:
+    """int16 (samples,) at 16 kHz, little-endian: sample × 32768, halves to even, clipped to -32768..32767.
+
+    So a 16-bit mono file at 16 kHz gives its own samples back.
+    """
+    mono = audio.mono
+    if audio.rate != RATE:
+        import soxr
+
+        mono = soxr.resample(mono, audio.rate, RATE, quality="HQ")
+    return np.clip(np.rint(mono * np.float32(32768)), -32768, 32767).astype("<i2")
+
+
+def _gather(
+    path: str | os.PathLike[str], reader: _Reader, first: int, wanted: int | None, rate: int
+) -> tuple[Array, int]:
+    """float32 (channels, samples) at `rate`, and how many frames of the file they were made of."""
+    resample = [_resampler(reader.rate, rate) for _ in range(reader.channels)]
+    tracks: list[list[Array]] = [[] for _ in resample]
+    frames = 0
+    for block in reader.blocks(first, wanted):
+        frames += block.shape[1]
+        if frames * len(block) > MAX_CHANNEL_SECONDS * reader.rate:
+            limit = f"more than {MAX_CHANNEL_SECONDS / len(block):.0f} s of {len(block)} channels"
+            raise AudioError("audio_too_long", f"{path}: {limit}: cut it by start and end")
+        for track, step, samples in zip(tracks, resample, block, strict=True):
+            track.append(step(samples, False))
+    for track, step in zip(tracks, resample, strict=True):
+        track.append(step(np.empty(0, np.float32), True))
+    channels = np.empty((len(tracks), sum(map(len, tracks[0]))), np.float32)
+    for row, track in zip(channels, tracks, strict=True):
+        np.concatenate(track, out=row)
+        track.clear()
+    return channels, frames
+
+
+def _resampler(native: int, rate: int) -> Callable[[Array, bool], Array]:
+    """(samples of one channel, whether the channel ends here) → what can be said at `rate` by now."""
+    import soxr
+
+    if native == rate:
+        return lambda samples, last: samples
+    stream = soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
+    return lambda samples, last: stream.resample_chunk(samples, last=last)
+
+
+# ── the two libraries ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Reader(Protocol):
+    """An open file."""
+
+    rate: int
+    channels: int
+    format: str
+    duration: float | None
+
+    def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
+        """float32 (channels, samples) at the file's rate, from frame `first` on, `wanted` frames or fewer in all."""
+        ...
+
+
+class _Sound:
+    """A file that libsndfile reads."""
+
+    def __init__(self, file: soundfile.SoundFile) -> None:
+        self.file, self.rate, self.channels = file, file.samplerate, file.channels
+        self.duration: float | None = file.frames / file.samplerate
+        self.format = f"{file.format}/{file.subtype}"
+
+    def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
+        """See _Reader."""
+        if first >= self.file.frames:
+            return
+        if first:
+            self.file.seek(first)
+        left = self.file.frames - first if wanted is None else wanted
+        # libsndfile's own conversion of 16-bit samples takes five times as long as reading them.
+        dtype = "int16" if self.file.subtype in _INTEGER else "float32"
+        while left > 0:
+            block = self.file.read(min(left, _BLOCK // self.channels), dtype=dtype, always_2d=True)
+            if not len(block):
+                return
+            left -= len(block)
+            yield _floats(block.T)
+
+
+class _Container:
+    """A file that FFmpeg reads: its first sound track."""
+
+    def __init__(self, container: Any, path: str | os.PathLike[str]) -> None:
+        if not container.streams.audio:
+            raise AudioError("audio_empty", f"{path}: {container.format.name} file without a sound track")
+        self.path, self.container, self.stream = path, container, container.streams.audio[0]
+        self.rate, self.channels = self.stream.rate or 0, self.stream.channels
+        self.format = f"{container.format.name}/{self.stream.codec_context.name}"
+        self.duration = None if self.stream.duration is None else float(self.stream.duration * self.stream.time_base)
+
+    def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
+        """See _Reader. Positions are counted from the start of the track."""
+        origin, unit = self.stream.start_time or 0, self.stream.time_base
+        sought = first > self.rate
+        if sought:  # half a second early: after a seek the first frames of a lossy codec are not yet whole
+            self.container.seek(origin + int((first / self.rate - 0.5) / unit), stream=self.stream)
+        at, last = None if sought else 0, math.inf if wanted is None else first + wanted
+        for frame in self._frames():
+            if at is None:
+                if frame.pts is None:
+                    raise AudioError("audio_corrupt", f"{self.path}: no times in it, so no start can be found")
+                at = round(float((frame.pts - origin) * unit) * self.rate)
+            block = self._samples(frame)
+            begin, at = at, at + block.shape[1]
+            if at > first and begin < last:
+                yield block[:, max(first - begin, 0) : int(min(last, at)) - begin]
+            if at >= last:
+                return
+
+    def _frames(self) -> Iterator[Any]:
+        """Decoded frames. A broken packet at the very end is a truncation; one amid good packets is corruption."""
+        import av
+
+        broken, good = None, False
+        for packet in self.container.demux(self.stream):
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.InvalidDataError as error:
+                broken = error
+                continue
+            if broken and frames and packet.size:
+                break
+            good = good or bool(frames)
+            yield from frames
+        else:
+            if good or not broken:
+                return
+        raise AudioError("audio_corrupt", f"{self.path}: {self.format}: {broken.strerror}")
+
+    def _samples(self, frame: Any) -> Array:
+        if frame.sample_rate != self.rate or frame.layout.nb_channels != self.channels:
+            raise AudioError("audio_corrupt", f"{self.path}: rate or channels change within the track")
+        samples = frame.to_ndarray()
+        return _floats(samples if frame.format.is_planar else samples.reshape(-1, self.channels).T)
+
+
+def _floats(samples: Array) -> Array:
+    """float32 (channels, samples), each channel contiguous, full scale ±1."""
+    block = np.empty(samples.shape, np.float32)
+    if samples.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes infinity, which `load` refuses
+            block[:] = samples
+    elif samples.dtype == np.uint8:
+        np.multiply(samples - np.float32(128), np.float32(1 / 128), out=block)
+    else:
+        np.multiply(samples, np.float32(1 / -np.iinfo(samples.dtype).min), out=block, casting="same_kind")
+    return block
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[_Reader]:
+    """The file, by whichever library can read it; what goes wrong while it is open is an AudioError."""
+    import av
+    import soundfile
+
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_file(path))
+        try:
+            reader = _open_reader(path, file, stack)
+            if reader.rate not in _RATES or not reader.channels:
+                raise AudioError("audio_corrupt", f"{path}: it says {reader.rate} Hz and {reader.channels} channels")
+            yield reader
+        except soundfile.LibsndfileError as error:
+            raise AudioError("audio_corrupt", f"{path}: {error.error_string}") from None
+        except av.error.FFmpegError as error:
+            raise AudioError("audio_corrupt", f"{path}: neither libsndfile nor FFmpeg: {error.strerror}") from None
+
+
+def _open_reader(path: str | os.PathLike[str], file: io.BufferedReader, stack: contextlib.ExitStack) -> _Reader:
+    import av
+    import soundfile
+
+    try:  # by descriptor, because a name would be judged by its ending
+        return _Sound(stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False)))
+    except soundfile.LibsndfileError:
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        name = "file:" + str(Path(path).absolute())  # else `a:b.m4a` would be a protocol
+        return _Container(stack.enter_context(av.open(name, options=options, metadata_errors="replace")), path)
+
+
+def _file(path: str | os.PathLike[str]) -> io.BufferedReader:
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError("audio_unreadable", f"{path}: not a regular file")
+        if not status.st_size:
+            raise AudioError("audio_empty", f"{path}: the file has 0 bytes")
+        return Path(path).open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise AudioError("audio_missing", f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise AudioError("audio_unreadable", f"{path}: {getattr(error, 'strerror', None) or error}") from None
