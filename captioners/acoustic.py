@@ -210,7 +210,8 @@ def _loudness(heard: Heard) -> Iterator[Fact]:
     if series is not None:
         change = float(series[-1] - series[0])
         direction = _direction(series, step=6.0, slack=1.5, steady=2.5)
-        if direction:
+        trend = len(set(np.sign(np.diff(series)))) == 1 and abs(change) > 1
+        if direction and not (direction == "flat" and trend):
             words = {"up": "growing", "down": "fading", "flat": "steady", "arch": "swelling"}
             yield Fact("loudness.direction", None, words[direction])
             yield _number("loudness.change", change, change - 2, change + 2, "dB")

@@ -183,8 +183,9 @@ def attacks(b: Bands) -> tuple[NDArray[np.int64], Array]:
 def events(b: Bands) -> tuple[list[Event], bool]:
     """The events in order, and whether their number is beyond doubt.
 
-    An event is a peak of the salience with a topographic prominence; the number is in doubt when some prominence lies
-    between "clearly one" and "clearly none", or when something strikes inside an event.
+    An event is a peak of the salience with a topographic prominence. The number is in doubt when some prominence lies
+    between "clearly one" and "clearly none", when two follow each other too fast to be told apart, when one is cut by an
+    end of the recording and hardly stands out (it may be the background that sets in), or when something strikes inside.
     """
     from scipy.signal import find_peaks
 
@@ -192,12 +193,10 @@ def events(b: Bands) -> tuple[list[Event], bool]:
     peaks, found = find_peaks(salience, prominence=3.0)
     if not len(peaks):
         return [], True
-    clear, none = _limits(float(salience.max()))
-    prominence = found["prominences"]
-    chosen = peaks[prominence >= clear]
+    least, sure, alike = _threshold(found["prominences"])
+    chosen = peaks[found["prominences"] >= least]
     if not len(chosen):
         return [], False
-    doubt = bool(np.any((prominence > none) & (prominence < clear)))
     valleys = [int(lo + np.argmin(salience[lo : hi + 1])) for lo, hi in pairwise(chosen)]
     edges = [0, *valleys, len(salience) - 1]
     fine = np.concatenate([[0], _salience(_excess(b.total, b.background, 1), 5), [0]])
@@ -205,15 +204,26 @@ def events(b: Bands) -> tuple[list[Event], bool]:
         _event(salience, fine, int(lo), int(peak), int(hi))
         for lo, peak, hi in zip(edges[:-1], chosen, edges[1:], strict=True)
     ]
-    heights = salience[chosen]
-    faint = bool(heights.min() < 0.4 * heights.max())
-    close = any(b.onset - a.onset < CLOSE for a, b in pairwise(made))
-    return made, not (doubt or faint or close or _struck_inside(b, made))
+    close = any(after.onset - before.onset < CLOSE for before, after in pairwise(made))
+    cut = any(not event.entire and event.rise < 20 for event in made)
+    return made, sure and not close and not cut and not _struck_inside(b, made, alike)
 
 
-def _limits(highest: float) -> tuple[float, float]:
-    """Prominences in dB from which a peak clearly is an event, and up to which it clearly is none."""
-    return max(6.0, 0.2 * highest), max(3.5, 0.1 * highest)
+def _threshold(prominences: Array) -> tuple[float, bool, bool]:
+    """The least prominence in dB of an event, whether none lies near it, and whether the events are much alike.
+
+    Where the highest are much alike and all others less than a third of them, these are taken for crackle or wobble.
+    """
+    ranked = np.sort(np.append(prominences, 0.0))[::-1]
+    highest = float(ranked[0])
+    clear = max(6.0, 0.2 * highest)
+    lowest, rest = float(ranked[ranked >= clear].min(initial=np.inf)), float(ranked[ranked < clear].max())
+    if rest <= min(max(3.5, 0.1 * highest), 0.5 * lowest):
+        return clear, True, False
+    for high, low in pairwise(ranked[1:]):
+        if high >= max(10.0, 0.7 * highest) and low <= 0.3 * high:
+            return float(high), True, True
+    return clear, False, False
 
 
 def _event(salience: Array, fine: Array, lo: int, peak: int, hi: int) -> Event:
@@ -242,23 +252,23 @@ def _event(salience: Array, fine: Array, lo: int, peak: int, hi: int) -> Event:
         onset_range=(seconds(rising(35, 0.25)) - 0.02, seconds(rising(9, 0.7)) + 0.03),
         offset=seconds(off),
         offset_range=(seconds(falling(14, 0.5)) - 0.03, seconds(falling(40, 0.1)) + 0.03),
-        rise=top - max(base_before, base_after),
+        rise=top - min(base_before, base_after),
         start=int(near[0]) if len(near) else peak - 1,
         stop=int(near[-1]) + 1 if len(near) else peak,
         entire=on > 3 and off < len(salience) - 4,
     )
 
 
-def _struck_inside(b: Bands, made: Sequence[Event]) -> bool:
-    """Whether an attack falls where no event begins."""
+def _struck_inside(b: Bands, made: Sequence[Event], alike: bool) -> bool:
+    """Whether an attack falls where no event begins; one that is faint beside like events does not count."""
     frames, strength = attacks(b)
-    if not len(frames) or not made:
+    if not len(frames):
         return False
-    limit = max(3.0, 0.12 * float(strength.max()))
-    strong = frames[strength > limit] * STEP
     starts = np.array([e.onset_range for e in made])
-    at_start = (strong[:, None] > starts[:, 0] - 0.1) & (strong[:, None] < starts[:, 1] + 0.1)
-    return bool(np.any(~at_start.any(axis=1)))
+    times = frames[:, None] * STEP
+    at_start = ((times > starts[:, 0] - 0.1) & (times < starts[:, 1] + 0.1)).any(axis=1)
+    limit = max(3.0, (0.3 * float(strength[at_start].min(initial=10.0))) if alike else 0.12 * float(strength.max()))
+    return bool(np.any(strength[~at_start] > limit))
 
 
 def pitch(mono: Array, rate: int, active: NDArray[np.bool_]) -> Pitch:
