@@ -1,0 +1,223 @@
+"""RUN/report.html: one page to look at and listen to what a build made. It needs no network and no other file."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen import audio as sound
+from datagen.baselines import baselines
+from datagen.dataset import environment, positions
+from datagen.errors import AudioError
+from datagen.run import replace_text
+from datagen.seeds import derive
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+__all__ = ["spectrogram", "write_report"]
+
+ITEMS = 30
+SECONDS = 30.0
+"""Audio of one item in the page."""
+MEDIA_BYTES = 6_000_000
+"""Sound and pictures of the whole page, as base64; items beyond say that theirs was left out."""
+EXAMPLES, TEXT = 3, 600
+"""Rejected rows shown of each reason, and the most characters of a text of theirs."""
+
+Place = tuple[str, float | None, float | None]
+"""File, start and end in seconds."""
+
+
+def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> None:
+    """Writes report.html from run.json, the tables and the dataset of `run`.
+
+    `clip_files`: clip id → (file, start, end) where the audio is not (any more) where clips.parquet says. An item whose
+    audio cannot be opened says so.
+    """
+    import polars as pl
+
+    state = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    kept = kept_questions(run)
+    items = items_of(run, sample(kept, ITEMS, state["seed"]))
+    add_media(items, clip_files)
+    page = (
+        environment()
+        .get_template("report.html")
+        .render(
+            run=state,
+            rows=kept.height,
+            baselines=baselines(kept),
+            positions=positions(kept),
+            skills=kept["skill"].value_counts().sort("count", "skill", descending=[True, False]).rows(),
+            domains=kept["domain"].value_counts().sort("count", "domain", descending=[True, False]).rows(),
+            splits=kept.group_by("split", maintain_order=True).agg(pl.len(), pl.col("clip_id").n_unique()).rows(),
+            lengths=lengths(kept),
+            items=items,
+            rejected=rejected(run, state["seed"]),
+        )
+    )
+    replace_text(run / "report.html", page)
+
+
+def kept_questions(run: Path) -> pl.DataFrame:
+    """The published questions with `split`, less captions and provenance."""
+    import polars as pl
+
+    heavy = ["captions", "provenance", "audio_dependence"]
+    files = sorted((run / "dataset" / "data").glob("*.parquet"))
+    tables = [pl.scan_parquet(file).drop(heavy).with_columns(split=pl.lit(file.name.split("-")[0])) for file in files]
+    return pl.concat(tables).collect()
+
+
+def sample(kept: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
+    """`n` rows in which skills take turns and no clip comes twice while there are others; drawn by (seed, id)."""
+    import polars as pl
+
+    ranks = pl.Series("rank", [derive(seed, "report", id) for id in kept["id"]], dtype=pl.UInt64)
+    drawn = kept.with_columns(ranks).sort("rank")
+    drawn = drawn.with_columns(again=pl.int_range(pl.len()).over("clip_id"))
+    drawn = drawn.with_columns(turn=pl.int_range(pl.len()).over("skill", "again"))
+    return drawn.sort("again", "turn", "skill").head(n).sort("skill", "rank").drop("rank", "again", "turn")
+
+
+def lengths(kept: pl.DataFrame) -> dict[str, Any]:
+    """Characters of answers and of the other choices: shares in equal bins up to `longest`, and the means."""
+    import numpy as np
+
+    long = kept.select("choices", "answer").explode("choices")
+    right = (long["choices"] == long["answer"]).fill_null(False)
+    size = long["choices"].str.len_chars()
+    longest = max(int(size.quantile(0.99, interpolation="higher") or 1), 1)
+    edges = np.linspace(0, longest, min(longest, 24) + 1)
+    series = {}
+    for name, part in (("answer", size.filter(right)), ("other", size.filter(~right))):
+        counts, _ = np.histogram(part.clip(upper_bound=longest).to_numpy(), edges)
+        series[name] = {"mean": part.mean(), "shares": (counts / max(part.len(), 1)).tolist()}
+    return {"longest": longest, "bins": len(edges) - 1, **series}
+
+
+def items_of(run: Path, chosen: pl.DataFrame) -> list[dict[str, Any]]:
+    """Everything that the page says of the chosen questions but their sound."""
+    clips = rows_by(run, "clips", "id", chosen["clip_id"])
+    captions = rows_by(run, "captions", "clip_id", chosen["clip_id"])
+    questions = rows_by(run, "questions", "id", chosen["id"])
+    verdicts = rows_by(run, "verdicts", "question_id", chosen["id"])
+    return [
+        {
+            **row,
+            "clip": clips[row["clip_id"]][0],
+            "captions": captions.get(row["clip_id"], []),
+            "verdicts": verdicts.get(row["id"], []),
+            "provenance": json.dumps(json.loads(questions[row["id"]][0]["provenance"]), indent=2, ensure_ascii=False),
+        }
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def rows_by(run: Path, table: str, column: str, values: pl.Series) -> dict[str, list[dict[str, Any]]]:
+    """Value of `column` → the rows of one table of the run that have it, for the values asked for."""
+    import polars as pl
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    wanted = pl.scan_parquet(run / f"{table}.parquet").filter(pl.col(column).is_in(values.unique().to_list()))
+    for row in wanted.collect().iter_rows(named=True):
+        found.setdefault(row[column], []).append(row)
+    return found
+
+
+def rejected(run: Path, seed: int) -> list[dict[str, Any]]:
+    """Reasons with their counts, most first, and a few rows of each drawn by (seed, ids)."""
+    import polars as pl
+
+    table = pl.scan_parquet(run / "rejected.parquet").with_row_index("row")
+    keys = table.select("row", "stage", "reason").collect()
+    keys = keys.with_columns(draw=pl.Series([derive(seed, "rejected", row) for row in keys["row"]], dtype=pl.UInt64))
+    groups = keys.group_by("stage", "reason").agg(pl.len(), pl.col("row").sort_by("draw").head(EXAMPLES))
+    groups = groups.sort("len", "stage", "reason", descending=[True, False, False])
+    shown = [row for rows in groups["row"] for row in rows]
+    found = {r["row"]: r for r in table.filter(pl.col("row").is_in(shown)).collect().iter_rows(named=True)}
+    return [{**group, "examples": [_cut(found[row]) for row in group["row"]]} for group in groups.to_dicts()]
+
+
+def _cut(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v[:TEXT] + " …" if isinstance(v, str) and len(v) > TEXT else v for k, v in row.items()}
+
+
+# ── sound ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def add_media(items: Sequence[dict[str, Any]], clip_files: Mapping[str, Place] | None) -> None:
+    """Puts `player` and `picture` (data: URIs, or empty) and `silent` (why there are none) into each item."""
+    spent = 0
+    for row in items:
+        clip = row["clip"]
+        place = (clip["path"], clip["start"], clip["end"]) if clip_files is None else clip_files.get(clip["id"])
+        try:
+            media = media_of(place)
+        except AudioError as error:
+            row |= {"player": "", "picture": "", "silent": f"{error.reason}: {Path(clip['path']).name}"}
+            continue
+        spent += len(media["player"]) + len(media["picture"])
+        if spent > MEDIA_BYTES:
+            media = {"player": "", "picture": "", "silent": "left out to keep this page small"}
+        row |= media
+
+
+def media_of(place: Place | None) -> dict[str, str]:
+    """MP3 and spectrogram of (the first 30 s of) a clip. Raises AudioError when it cannot be opened."""
+    if place is None:
+        raise AudioError("audio_missing", "no file is named for it")
+    file, start, end = place
+    audio = sound.load(Path(file), start=start, end=end)
+    audio = replace(audio, channels=audio.channels[:, : int(SECONDS * audio.rate)])
+    return {
+        "player": _data_uri("audio/mpeg", sound.encode(audio, "mp3")),
+        "picture": _data_uri("image/png", spectrogram(audio.mono, audio.rate)),
+        "silent": "",
+    }
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def spectrogram(mono: np.ndarray, rate: int, width: int = 480, height: int = 112) -> bytes:
+    """A PNG of `mono` (float32, (samples,)): time to the right, 60 Hz to rate / 2 up (log), 80 dB of brightness."""
+    import numpy as np
+
+    size = 1024
+    mono = np.pad(mono, (0, max(0, size - len(mono))))
+    starts = np.linspace(0, len(mono) - size, min(width, 1 + (len(mono) - size) // 80)).astype(int)
+    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[starts] * np.hanning(size)
+    level = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-6)
+    bins = np.geomspace(60, rate / 2, height)[::-1] * size / rate
+    rows = np.stack([np.interp(bins, np.arange(level.shape[1]), column) for column in level], axis=1)
+    top = max(float(rows.max()), -20.0)  # what is silent stays dark
+    steps = np.clip((rows - top + 80) / 80 * 31, 0, 31).round().astype(np.uint8)
+    anchors = np.array(
+        [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]
+    )  # of matplotlib's magma
+    palette = np.stack([np.interp(np.linspace(0, 4, 32), range(5), channel) for channel in anchors.T], axis=1)
+    return _png(steps, palette.round().astype(np.uint8))
+
+
+def _png(pixels: np.ndarray, palette: np.ndarray) -> bytes:
+    """`pixels`: (height, width) indices into `palette`, (colours, 3); both uint8. https://www.w3.org/TR/png/"""
+    height, width = pixels.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+    return b"\x89PNG\r\n\x1a\n" + b"".join([
+        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)), chunk(b"PLTE", palette.tobytes()),
+        chunk(b"IDAT", zlib.compress(lines, 9)), chunk(b"IEND", b""),
+    ])  # fmt: skip
