@@ -36,7 +36,7 @@ class Limiter:
         self.most = concurrency
         self.limit = concurrency
         self.in_flight = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[int]] = deque()
         self._requests = _Rate(rpm) if rpm else None
         self._tokens = _Rate(tpm) if tpm else None
         self._epoch = 0
@@ -51,9 +51,10 @@ class Limiter:
     async def acquire(self, tokens: int = 0) -> int:
         """Wait for a place; returns the epoch to hand back with the outcome."""
         if self.in_flight >= self.limit or self._waiting:
-            await self._queue()
+            epoch = await self._queue()
         else:
             self.in_flight += 1
+            epoch = self._epoch
         try:
             if self._requests:
                 await self._requests.wait(1)
@@ -62,7 +63,7 @@ class Limiter:
         except asyncio.CancelledError:
             self._leave()
             raise
-        return self._epoch
+        return epoch
 
     def release(self, epoch: int, *, refused: bool = False, more_tokens: int = 0) -> None:
         """Give the place back. `more_tokens`: what the request took beyond what was announced (may be negative)."""
@@ -77,11 +78,11 @@ class Limiter:
             self._outcomes = self._refusals = 0
         self._leave()
 
-    async def _queue(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _queue(self) -> int:
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the place was given at the very moment
                 self._leave()
@@ -93,7 +94,7 @@ class Limiter:
             turn = self._waiting.popleft()
             if not turn.done():
                 self.in_flight += 1
-                turn.set_result(None)
+                turn.set_result(self._epoch)
 
     def _refused(self, epoch: int) -> None:
         if epoch < self._epoch:  # a straggler of the burst: what the server kept is less than what is still out
@@ -101,16 +102,17 @@ class Limiter:
             return
         self._refusals += 1
         if self.limit > self._safe:
-            self.limit = self._safe
-            self._step = 1
             self._probe_every = min(PROBE_SLOWEST, self._probe_every * 2)
-            self._schedule()
+            self._cut(self._safe)
         elif self._refusals >= max(BURST_LEAST, BURST_SHARE * self.limit):
-            self._epoch += 1
-            self._outcomes = self._refusals = 0
-            self.limit = self._safe = max(1, self.limit // 2)
-            self._step = 1
-            self._schedule()
+            self._cut(max(1, self.limit // 2))
+
+    def _cut(self, limit: int) -> None:
+        self.limit = self._safe = limit
+        self._epoch += 1
+        self._outcomes = self._refusals = 0
+        self._step = 1
+        self._schedule()
 
     def _succeeded(self) -> None:
         if self.in_flight < self.limit or time.monotonic() < self._next_probe:
