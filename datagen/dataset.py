@@ -191,7 +191,8 @@ def interval(share: Mapping[str, Any] | None) -> str:
     if not share or not share["n"]:
         return "too few to tell"
     low, high = 100 * share["low"], 100 * share["high"]
-    return f"{share['correct']:.4g} / {share['n']} = {percent(share['accuracy'])} ({low:.1f}–{high:.1f})"
+    correct = f"{share['correct']:.1f}".removesuffix(".0")  # ties are split
+    return f"{correct} / {share['n']} = {percent(share['accuracy'])} ({low:.1f}–{high:.1f})"
 
 
 def positions(kept: pl.DataFrame) -> list[tuple[str, int, list[int]]]:

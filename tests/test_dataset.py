@@ -17,10 +17,12 @@ from datagen.dataset import (
     escape_markdown,
     hub_language,
     hub_license,
+    interval,
     size_category,
     split,
     write_dataset,
 )
+from datagen.statistics import share
 
 HOSTILE = (
     '<script>alert("1")</script> | `code` ``` [a](javascript:x) ![i](x) **b** \n\n# h\n- l www.evil.example '
@@ -306,6 +308,18 @@ def test_escape_markdown(text, expected):
 )
 def test_hub_license(licenses, expected):
     assert hub_license(licenses) == expected
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "expected"),
+    [
+        (12_345, 50_000, "12345 / 50000 = 24.7 % (24.3–25.1)"),
+        (12.5, 50, "12.5 / 50 = 25.0 % (15.1–38.5)"),
+        (0, 0, "too few to tell"),
+    ],
+)
+def test_interval(correct, n, expected):
+    assert interval(share(correct, n)) == expected
 
 
 def test_hub_names():
