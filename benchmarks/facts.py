@@ -105,8 +105,11 @@ def tone(f0: float, seconds: float, partials: int, decay: float = 0.0) -> Signal
     return shaped(wave * np.exp(-decay * t), 0.01, 0.03)
 
 
-def glide(first: float, last: float, seconds: float) -> Signal:
+def glide(first: float, last: float, seconds: float, then: float | None = None) -> Signal:
+    """Even in octaves from `first` to `last` Hz, and as slowly on to `then`."""
     f = first * (last / first) ** np.linspace(0, 1, round(seconds * RATE))
+    if then:
+        f = np.concatenate([f, last * (then / last) ** np.linspace(0, 1, round(seconds * RATE))])
     phase = 2 * np.pi * np.cumsum(f) / RATE
     return shaped(np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase), 0.02, 0.05)
 
@@ -309,7 +312,7 @@ def gliding(rng: np.random.Generator, snr: float | None, room: bool) -> Scene:
         "rising": lambda: glide(low, high, seconds),
         "falling": lambda: glide(high, low, seconds),
         "steady": lambda: tone(low, seconds, int(rng.integers(1, 7))),
-        "arched": lambda: np.concatenate([glide(low, high, seconds)[: -round(0.05 * RATE)], glide(high, low, seconds)[round(0.02 * RATE):]]),
+        "arched": lambda: glide(low, high, seconds, low),
     }[word]()
     placed = [Placed(0.3, signal, low if word == "steady" else None)]
     truth = {"pitch": word, "f0": low if word == "steady" else None, "loudness": "steady", "character": "tone"}
@@ -320,7 +323,8 @@ def gliding(rng: np.random.Generator, snr: float | None, room: bool) -> Scene:
 def stepped(rng: np.random.Generator, snr: float | None, room: bool) -> Scene:
     """One sound at 2 to 5 levels: louder each time, softer each time, the same, or mixed."""
     signal, recorded, _ = one_shot(rng)
-    count, step = int(rng.integers(2, 6)), float(rng.uniform(4, 8))
+    count = int(rng.integers(2, 6))
+    step = float(rng.uniform(4, max(4.5, min(8, 18 / (count - 1)))))
     word = str(rng.choice(["growing", "fading", "steady", "mixed"]))
     order = {"growing": np.arange(count), "fading": np.arange(count)[::-1], "steady": np.zeros(count),
              "mixed": rng.permutation(count)}[word]  # fmt: skip

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Acoustic", "describe", "facts"]
 
-LONGEST_LIST = 12
-"""Events beyond which no count is said: nobody counts so far by ear."""
+LONGEST_LIST = 8
+"""Events beyond which no count is said: nobody counts so far by ear, and soft ones hide between so many."""
 
 
 class Acoustic:
@@ -103,14 +103,15 @@ def _broad(b: Bands) -> Array:
 
 def _silence(heard: Heard) -> Iterator[Fact]:
     """Silence is -60 dB full scale or less, and 35 dB below the loudest 50 ms."""
-    level = decibels(_broad(heard.bands))
-    limit = min(-60.0, float(level.max()) - 35)
+    level = decibels(heard.bands.total.sum(axis=1))
+    limit = min(-60.0, max(float(level.max()) - 35, -90.0))
     quiet, stricter = level < limit, level < limit - 8
     if quiet.all():
         yield Fact("silence.share", 1.0, None, 1.0, 1.0, "")
         return
     (sure, loose) = (_runs(q) for q in (stricter, quiet))
-    yield _number("silence.share", quiet.mean(), stricter.mean() - 0.02, quiet.mean() + 0.02, "")
+    edges = 0.04 * len(loose) / heard.duration
+    yield _number("silence.share", quiet.mean(), stricter.mean() - 0.02, quiet.mean() + edges + 0.02, "")
     first, last = int(np.argmin(quiet)), int(np.argmin(quiet[::-1]))
     yield _number("silence.leading", first * STEP, int(np.argmin(stricter)) * STEP - 0.03, first * STEP + 0.03, "s")
     yield _number("silence.trailing", last * STEP, int(np.argmin(stricter[::-1])) * STEP - 0.1, last * STEP + 0.05, "s")
@@ -210,8 +211,7 @@ def _loudness(heard: Heard) -> Iterator[Fact]:
     if series is not None:
         change = float(series[-1] - series[0])
         direction = _direction(series, step=6.0, slack=1.5, steady=2.5)
-        trend = len(set(np.sign(np.diff(series)))) == 1 and abs(change) > 1
-        if direction and not (direction == "flat" and trend):
+        if direction and not (direction == "flat" and _may_be_a_part(heard, series)):
             words = {"up": "growing", "down": "fading", "flat": "steady", "arch": "swelling"}
             yield Fact("loudness.direction", None, words[direction])
             yield _number("loudness.change", change, change - 2, change + 2, "dB")
@@ -240,6 +240,13 @@ def _loudness_series(heard: Heard) -> Array | None:
     parts = np.array_split(decibels(trimmed), 6)
     wobble = max(float(np.ptp(part - np.linspace(part[0], part[-1], len(part)))) for part in parts)
     return None if wobble > 9 else np.array([np.median(part) for part in parts])
+
+
+def _may_be_a_part(heard: Heard, series: Array) -> bool:
+    """Whether an even level may be the top of a swell whose rest is taken for background, or the begin of a slow one."""
+    near = float(np.median(series)) < float(decibels(heard.bands.background.sum())) + 10
+    trend = len(set(np.sign(np.diff(series)))) == 1 and abs(float(series[-1] - series[0])) > 1
+    return trend or (near and float(heard.active.mean()) < 0.97)
 
 
 def _direction(series: Array, *, step: float, slack: float, steady: float) -> str:

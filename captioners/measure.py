@@ -26,6 +26,8 @@ DEPTH = 1e-6
 """-60 dB: what lies so far below the strongest band is not looked at."""
 CLOSE = 0.18
 """Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
+RESTLESS = 5.0
+"""dB by which the mean between events passes the background, from which it is no steady background."""
 BLOCK = 3000
 """Frames transformed at once, so that ten minutes need no more memory than half a minute."""
 
@@ -206,7 +208,19 @@ def events(b: Bands) -> tuple[list[Event], bool]:
     ]
     close = any(after.onset - before.onset < CLOSE for before, after in pairwise(made))
     cut = any(not event.entire and event.rise < 20 for event in made)
-    return made, sure and not close and not cut and not _struck_inside(b, made, alike)
+    return made, sure and not (close or cut or _restless(b, made) or _struck_inside(b, made, alike))
+
+
+def _restless(b: Bands, made: Sequence[Event]) -> bool:
+    """Whether more goes on between the events than a steady background: soft sounds may have been taken for it."""
+    frames = np.arange(b.power.shape[1]) * STEP
+    between = np.ones(len(frames), bool)
+    for event in made:
+        between &= (frames < event.onset_range[0] - 0.05) | (frames > event.offset_range[1] + 0.15)
+    if between.sum() < 8:
+        return False
+    over = decibels(b.total[between].mean(axis=0) / b.background)
+    return bool(np.sort(over)[-3:].mean() > RESTLESS)
 
 
 def _threshold(prominences: Array) -> tuple[float, bool, bool]:
@@ -218,7 +232,7 @@ def _threshold(prominences: Array) -> tuple[float, bool, bool]:
     highest = float(ranked[0])
     clear = max(6.0, 0.2 * highest)
     lowest, rest = float(ranked[ranked >= clear].min(initial=np.inf)), float(ranked[ranked < clear].max())
-    if rest <= min(max(3.5, 0.1 * highest), 0.5 * lowest):
+    if rest <= min(max(3.2, 0.09 * highest), 0.5 * lowest):
         return clear, True, False
     for high, low in pairwise(ranked[1:]):
         if high >= max(10.0, 0.7 * highest) and low <= 0.3 * high:

@@ -334,10 +334,10 @@ def _compared(
 
 
 def _louder(view: View, rng: Random, least: int) -> Callable[[float, float], bool]:
-    """6 dB; 10 dB when the sounds differ in brightness, since the ear weighs frequencies."""
+    """2 dB between the intervals; 8 dB when the sounds differ in brightness, since the ear weighs frequencies."""
     colours = [v[1] for v in view.each("brightness", least)]
     alike = colours and max(colours) < 1.5 * min(colours)
-    return _above(4.0 if alike else 9.0)
+    return _above(2.0 if alike else 8.0)
 
 
 def _loudness_most(view: View, rng: Random) -> Draft | None:
