@@ -26,6 +26,8 @@ DEPTH = 1e-6
 """-60 dB: what lies so far below the strongest band is not looked at."""
 CLOSE = 0.18
 """Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
+TONAL = 13.0
+"""dB by which one band of the background passes its neighbours, from which it is a held tone rather than noise."""
 RESTLESS = 5.0
 """dB by which the mean between events passes the background, from which it is no steady background."""
 BLOCK = 3000
@@ -187,11 +189,14 @@ def events(b: Bands) -> tuple[list[Event], bool]:
 
     An event is a peak of the salience with a topographic prominence. The number is in doubt when some prominence lies
     between "clearly one" and "clearly none", when two follow each other too fast to be told apart, when one is cut by an
-    end of the recording and hardly stands out (it may be the background that sets in), or when something strikes inside.
+    end of the recording and hardly stands out (it may be the background that sets in), when one sets in too slowly, when
+    something goes on between them, or when something strikes inside.
     """
     from scipy.signal import find_peaks
 
-    salience = np.concatenate([[0], _salience(_excess(b.total, b.background, 5)), [0]])
+    salience = _salience(_excess(b.total, b.background, 5))
+    uneven = 1e-6 * np.arange(len(salience))  # equal peaks of one plateau would each count in full
+    salience = np.concatenate([[0], salience + uneven, [0]])
     peaks, found = find_peaks(salience, prominence=3.0)
     if not len(peaks):
         return [], True
@@ -208,11 +213,17 @@ def events(b: Bands) -> tuple[list[Event], bool]:
     ]
     close = any(after.onset - before.onset < CLOSE for before, after in pairwise(made))
     cut = any(not event.entire and event.rise < 20 for event in made)
-    return made, sure and not (close or cut or _restless(b, made) or _struck_inside(b, made, alike))
+    slow = len(made) > 1 and any(event.onset_range[1] - event.onset_range[0] > 0.35 for event in made)
+    return made, sure and not (close or cut or slow or _restless(b, made) or _struck_inside(b, made, alike))
 
 
 def _restless(b: Bands, made: Sequence[Event]) -> bool:
-    """Whether more goes on between the events than a steady background: soft sounds may have been taken for it."""
+    """Whether more goes on between the events than a steady, toneless background: soft sounds may be taken for it."""
+    from scipy.ndimage import median_filter
+
+    level = decibels(b.background)
+    if float((level - median_filter(level, 7, mode="nearest")).max()) > TONAL:
+        return True
     frames = np.arange(b.power.shape[1]) * STEP
     between = np.ones(len(frames), bool)
     for event in made:
