@@ -1,7 +1,8 @@
 """Any audio file → float32 channels at one rate, its content hash, its encoded bytes, and decoding ahead of use.
 
-libsndfile reads first (WAV, FLAC, OGG, Opus, MP3, AIFF …); FFmpeg (PyAV) reads what libsndfile refuses: AAC, M4A and
-the sound of video files. The content decides which, never the name. What cannot be had is an AudioError with one of:
+libsndfile reads first (WAV, FLAC, Opus, AIFF …); FFmpeg (PyAV) reads what libsndfile refuses (AAC, M4A, the sound of
+video files) and what it seeks wrongly (MP3, Vorbis). The content decides which, never the name. What cannot be had
+is an AudioError with one of:
 
     audio_missing      no such file                     audio_empty        no sample, or no sound track
     audio_unreadable   no permission, not a file        audio_not_finite   NaN, infinity or absurdly large samples
@@ -67,6 +68,9 @@ _BLOCK = 131_072
 """Samples (all channels) decoded at a time: they stay in the processor's cache, twice as fast as whole files, and a
 long file never lies whole in memory at its own rate."""
 _INTEGER = {"PCM_16", "PCM_S8", "PCM_U8"}
+_MISSOUGHT = ("MPEG", "VORBIS")
+"""libsndfile 1.2.2 seeks MP3 to other places than it says (and soundfile seeks after each block that it reads), and the
+last page of Vorbis some 20 ms beside: these go to FFmpeg."""
 _CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tak,tta,w64,wav,wv"
 )
@@ -290,9 +294,15 @@ class _Container:
     def __init__(self, container: Any, path: str | os.PathLike[str]) -> None:
         if not container.streams.audio:
             raise AudioError("audio_empty", f"{path}: {container.format.name} file without a sound track")
+        self.broken = self.good = 0
         self.path, self.container, self.stream = path, container, container.streams.audio[0]
-        self.rate, self.channels = self.stream.rate or 0, self.stream.channels
-        self.format = f"{container.format.name}/{self.stream.codec_context.name}"
+        codec = self.stream.codec_context
+        if codec is None:
+            raise AudioError(
+                "audio_corrupt", f"{path}: {container.format.name} file with a sound track of no known codec"
+            )
+        self.rate, self.channels = codec.rate or 0, codec.channels
+        self.format = f"{container.format.name}/{codec.name}"
         self.duration = None if self.stream.duration is None else float(self.stream.duration * self.stream.time_base)
 
     def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
@@ -312,29 +322,26 @@ class _Container:
             if at > first and begin < last:
                 yield block[:, max(first - begin, 0) : int(min(last, at)) - begin]
             if at >= last:
-                return
+                break
+        if self.broken > 1 + self.good // 50 or (self.broken and not self.good):
+            raise AudioError(
+                "audio_corrupt", f"{self.path}: {self.broken} of its {self.broken + self.good} packets are broken"
+            )
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames. A broken packet at the very end is a truncation; one amid good packets is corruption."""
+        """Decoded frames. Broken packets are skipped, as every player does, and counted: a file cut short has one."""
         import av
 
-        broken, good = None, False
         for packet in self.container.demux(self.stream):
             try:
                 frames = packet.decode()
             except av.error.EOFError:
                 return
-            except av.error.InvalidDataError as error:
-                broken = error
+            except av.error.InvalidDataError:
+                self.broken += 1
                 continue
-            if broken and frames and packet.size:
-                break
-            good = good or bool(frames)
+            self.good += bool(frames)
             yield from frames
-        else:
-            if good or not broken:
-                return
-        raise AudioError("audio_corrupt", f"{self.path}: {self.format}: {broken.strerror}")
 
     def _samples(self, frame: Any) -> Array:
         if frame.sample_rate != self.rate or frame.layout.nb_channels != self.channels:
@@ -379,12 +386,17 @@ def _open_reader(path: str | os.PathLike[str], file: io.BufferedReader, stack: c
     import av
     import soundfile
 
-    try:  # by descriptor, because a name would be judged by its ending
-        return _Sound(stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False)))
-    except soundfile.LibsndfileError:
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        name = "file:" + str(Path(path).absolute())  # else `a:b.m4a` would be a protocol
-        return _Container(stack.enter_context(av.open(name, options=options, metadata_errors="replace")), path)
+    mpeg = os.pread(file.fileno(), 3, 0)
+    # An MP3 is not even shown to libsndfile, whose decoder writes its remarks to standard error.
+    if mpeg != b"ID3" and not (mpeg[0] == 0xFF and mpeg[1:2] >= b"\xe0"):
+        with contextlib.suppress(soundfile.LibsndfileError):
+            # By descriptor, because a name would be judged by its ending.
+            sound = stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False))
+            if not sound.subtype.startswith(_MISSOUGHT):
+                return _Sound(sound)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    name = "file:" + str(Path(path).absolute())  # else `a:b.m4a` would be a protocol
+    return _Container(stack.enter_context(av.open(name, options=options, metadata_errors="replace")), path)
 
 
 def _file(path: str | os.PathLike[str]) -> io.BufferedReader:
