@@ -18,6 +18,7 @@ from model_server import ModelServer
 
 from datagen.errors import Denied, OverBudget, PermanentError, ServerLost, TransientError, UsageError
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Unparsable, ask_parsed, estimate, metered
+from datagen.llm.reply import Reply, interpret
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
@@ -233,6 +234,38 @@ def test_a_refusal_for_good_is_remembered_until_it_is_to_be_tried_again(serve, r
     server.faults = {}
     assert run(server, ask(request()), retry_failed=True)[0].text
     assert run(server, ask(request()))[0].cached
+
+
+def test_what_fails_again_is_not_tried_twice_in_one_run(serve, run):
+    server = serve(faults={"filter": 1.0})
+    run(server, ask(request()))
+
+    async def work(client):
+        return [(await ask(request())(client))[0] for _ in range(3)]
+
+    assert all(isinstance(error, PermanentError) for error in run(server, work, retry_failed=True))
+    assert server.stats()["requests"] == 2
+
+
+def test_a_filtered_or_refused_answer_is_a_refusal_for_good(serve, run):
+    assert isinstance(run(serve(finish="content_filter"), ask(request()))[0], PermanentError)
+    message = {"content": None, "refusal": "I cannot do that"}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+    with pytest.raises(PermanentError, match="I cannot do that"):
+        interpret(Reply(200, body, "http://x"))
+
+
+def test_a_request_that_alone_is_refused_is_given_up_after_the_patience(serve, run):
+    server = serve(latency=0.05)
+    first: list[int] = []
+
+    def draw(prompt: int, time: int) -> str:
+        first.append(prompt)
+        return "429" if prompt == first[0] else ""
+
+    server.draw = draw
+    results = run(server, ask(*(request(f"q{i}") for i in range(40))), patience=0.3, concurrency=2)
+    assert [type(result) for result in results if isinstance(result, Exception)] == [TransientError]
 
 
 def test_a_server_that_refuses_everything_stops_the_run(serve, run):
