@@ -26,7 +26,7 @@ DEPTH = 1e-6
 """-60 dB: what lies so far below the strongest band is not looked at."""
 CLOSE = 0.18
 """Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
-TONAL = 13.0
+TONAL = 17.0
 """dB by which one band of the background passes its neighbours, from which it is a held tone rather than noise."""
 RESTLESS = 5.0
 """dB by which the mean between events passes the background, from which it is no steady background."""
@@ -256,10 +256,16 @@ def _event(salience: Array, fine: Array, lo: int, peak: int, hi: int) -> Event:
     top = float(salience[peak])
     base_before, base_after = float(salience[lo]), float(salience[hi])
 
-    def rising(depth: float, share: float) -> float:
-        level = max(top - depth, base_before + share * (top - base_before))
-        above = np.nonzero(fine[lo : peak + 1] >= level)[0]
-        return lo + float(above[0] if len(above) else peak - lo)
+    def limit(depth: float, share: float) -> float:
+        return max(top - depth, base_before + share * (top - base_before))
+
+    def last_below(level: float, before: int) -> int:
+        below = np.flatnonzero(fine[lo:before] < level)
+        return lo + int(below[-1]) + 1 if len(below) else lo
+
+    reached = lo + int(np.argmax(fine[lo : peak + 1] >= min(limit(9, 0.7), float(fine[lo : peak + 1].max()))))
+    on = last_below(limit(18, 0.5), reached)
+    early = last_below(limit(35, 0.25), on)
 
     def falling(depth: float, share: float) -> float:
         level = max(top - depth, base_after + share * (top - base_after))
@@ -269,12 +275,12 @@ def _event(salience: Array, fine: Array, lo: int, peak: int, hi: int) -> Event:
     def seconds(frame: float) -> float:
         return max(0.0, (frame - 1) * STEP)
 
-    on, off = rising(18, 0.5), falling(25, 0.25)
+    off = falling(25, 0.25)
     loud = np.nonzero(salience[lo : hi + 1] >= max(top - 20, 0.3 * top))[0] + lo - 1
     near = loud[(loud >= on - 1) & (loud <= off - 1)]
     return Event(
         onset=seconds(on) + 0.005,
-        onset_range=(seconds(rising(35, 0.25)) - 0.02, seconds(rising(9, 0.7)) + 0.03),
+        onset_range=(seconds(early) - 0.02, seconds(reached) + 0.03),
         offset=seconds(off),
         offset_range=(seconds(falling(14, 0.5)) - 0.03, seconds(falling(40, 0.1)) + 0.03),
         rise=top - min(base_before, base_after),
