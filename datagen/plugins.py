@@ -41,6 +41,8 @@ class Context:
     language: str = "English"
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     """Every label of the source → number of its clips, in order of label."""
+    together: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Every label of the source → the labels that stand beside it on some clip."""
     captioner: Client | None = None
     writer: Client | None = None
     reader: Client | None = None

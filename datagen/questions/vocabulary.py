@@ -86,16 +86,15 @@ def is_speech(labels: Sequence[str]) -> bool:
 def distractors(answer: str, labels: Sequence[str], context: Context, rng: Random) -> tuple[str, ...]:
     """Three labels of other clips that are neither like one of this clip nor like each other; () when there are none.
 
-    Never a general label or one that is common in the corpus; rather not one that stands beside `answer` elsewhere.
+    Never a general label, one that is common in the corpus, or one that stands beside `answer` on some clip: these may
+    well be heard here, unlabelled.
     """
-    taken = list(labels)
-    chosen: list[str] = []
-    candidates = sorted(context.vocabulary, key=lambda label: (rng.random(), label))
-    clips = max(sum(context.vocabulary.values()), 1)
-    longest = max(12, 2 * len(answer))
-    for label in candidates:
-        common = context.vocabulary[label] > max(3, COMMON * clips)
-        if common or _words(label) <= GENERAL or len(label) > longest or any(_alike(label, x) for x in taken):
+    common = max(3.0, COMMON * sum(context.vocabulary.values()))
+    beside = context.together.get(answer, frozenset())
+    taken, chosen = list(labels), list[str]()
+    for label in sorted(context.vocabulary, key=lambda label: (rng.random(), label)):
+        unfit = context.vocabulary[label] > common or label in beside or _words(label) <= GENERAL
+        if unfit or len(label) > max(12, 2 * len(answer)) or any(_alike(label, other) for other in taken):
             continue
         chosen.append(label)
         taken.append(label)
