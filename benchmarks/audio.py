@@ -10,7 +10,8 @@ Readers, taking turns within one run on warm files, so that a busy machine troub
     bound_fast  the same, its mean taken as half the sum of two columns, which numpy does ten times as fast
 
 `ratios` are datagen at `threads` threads ÷ (threads × the other on one thread), and plainly ÷ librosa at as many
-threads. Takes about half a minute.
+threads. `cpu_ms` is the processor's time for a clip on one thread, which other work on the machine hardly disturbs.
+Takes about half a minute.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import soxr
 from datagen.audio import RATE, Audio, decode_ahead
 from datagen.records import Clip
 
-SECONDS, CLIPS = 26.0, 12
+SECONDS, CLIPS = 22.0, 12
 """Time for all rounds; clips decoded by a reader at its turn."""
 
 
@@ -97,17 +98,24 @@ def measure() -> dict[str, Any]:
         rates: dict[tuple[str, int, str], list[float]] = {turn: [] for turn in turns}
         for form, threads, name in turns:
             READERS[name](files[form], threads)  # imports, page cache
+        spent: dict[tuple[str, int, str], list[float]] = {turn: [] for turn in turns}
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             for turn in turns:
                 form, threads, name = turn
-                began = time.perf_counter()
+                began, used = time.perf_counter(), time.process_time()
                 READERS[name](files[form], threads)
                 rates[turn].append(CLIPS / (time.perf_counter() - began))
-    return report({turn: statistics.median(values) for turn, values in rates.items()}, len(rates[turns[0]]))
+                spent[turn].append((time.process_time() - used) / CLIPS * 1000)
+    cpu: dict[str, Any] = {form: {} for form in files}
+    for (form, threads, name), values in spent.items():
+        if threads == 1:
+            cpu[form][name] = round(statistics.median(values), 2)
+    medians = {turn: statistics.median(values) for turn, values in rates.items()}
+    return {**report(medians), "cpu_ms": cpu, "rounds": len(rates[turns[0]]), "cores": os.cpu_count()}
 
 
-def report(rates: dict[tuple[str, int, str], float], rounds: int) -> dict[str, Any]:
+def report(rates: dict[tuple[str, int, str], float]) -> dict[str, Any]:
     clips: dict[str, Any] = {}
     ratios: dict[str, Any] = {}
     for (form, threads, name), rate in rates.items():
@@ -120,7 +128,7 @@ def report(rates: dict[tuple[str, int, str], float], rounds: int) -> dict[str, A
                 "bound_fast": round(by_name["datagen"] / (int(threads) * one["bound_fast"]), 2),
                 "librosa": round(by_name["datagen"] / by_name["librosa"], 2),
             }
-    return {"clips_per_second": clips, "ratios": ratios, "rounds": rounds, "cores": os.cpu_count()}
+    return {"clips_per_second": clips, "ratios": ratios}
 
 
 def main() -> None:

@@ -388,14 +388,14 @@ def _open_reader(path: str | os.PathLike[str], file: io.BufferedReader, stack: c
 
     mpeg = os.pread(file.fileno(), 3, 0)
     # An MP3 is not even shown to libsndfile, whose decoder writes its remarks to standard error.
-    if mpeg != b"ID3" and not (mpeg[0] == 0xFF and mpeg[1:2] >= b"\xe0"):
+    if mpeg != b"ID3" and not (mpeg[:1] == b"\xff" and mpeg[1:2] >= b"\xe0"):
         with contextlib.suppress(soundfile.LibsndfileError):
             # By descriptor, because a name would be judged by its ending.
             sound = stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False))
             if not sound.subtype.startswith(_MISSOUGHT):
                 return _Sound(sound)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    name = "file:" + str(Path(path).absolute())  # else `a:b.m4a` would be a protocol
+    name = str(Path(path).absolute())  # a relative `a:b.m4a` would be a protocol
     return _Container(stack.enter_context(av.open(name, options=options, metadata_errors="replace")), path)
 
 

@@ -49,15 +49,16 @@ def sound(path: Path, samples: np.ndarray = TONE, rate: int = 48_000, **form: st
 
 
 def coded(path: Path, container: str, codec: str, samples: np.ndarray = TONE, rate=48_000, picture=False) -> Path:
-    """`samples` (n,) written by FFmpeg, in a video file beside a picture where asked."""
+    """`samples` (n,) or (n, 2) written by FFmpeg, in a video file beside a picture where asked."""
     with av.open(str(path), "w", format=container) as file:
         video = file.add_stream("mpeg4", rate=10, width=16, height=16, pix_fmt="yuv420p") if picture else None
-        stream = file.add_stream(codec, rate=rate, layout="mono")
+        layout = "mono" if samples.ndim == 1 else "stereo"
+        stream = file.add_stream(codec, rate=rate, layout=layout)
         if video:
             for _ in range(10):
                 file.mux(video.encode(av.VideoFrame(16, 16, "yuv420p")))
             file.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.atleast_2d(samples.T).copy(), format="dblp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0
         converter = av.AudioResampler(stream.format, stream.layout, rate, frame_size=stream.frame_size)
         for piece in [*converter.resample(frame), *converter.resample(None)]:
@@ -149,6 +150,10 @@ BAD = {  # reason: why, how it is made
     "NaN at 16 kHz": ("audio_not_finite", lambda p: sound(p / "a.wav", np.append(TONE, np.nan), RATE, subtype="FLOAT")),
     "overflows a sum": ("audio_not_finite", lambda p: sound(p / "a.wav", stereo() * 1e38, subtype="FLOAT")),
     "overflows float32": ("audio_not_finite", lambda p: sound(p / "a.wav", TONE * 1e300, subtype="DOUBLE")),
+    "overflows float32 through FFmpeg": (
+        "audio_not_finite",
+        lambda p: coded(p / "a.mkv", "matroska", "pcm_f64le", TONE * 1e300),
+    ),
     "NaN through FFmpeg": (
         "audio_not_finite",
         lambda p: coded(p / "a.mkv", "matroska", "pcm_f32le", np.append(TONE, np.nan)),
@@ -189,6 +194,12 @@ def test_no_permission(tmp_path):
     assert caught.value.reason == "audio_unreadable"
 
 
+def test_a_cut_mp3_is_no_reason_to_talk(tmp_path, capfd):
+    path = sound(tmp_path / "a.mp3", format="MP3")
+    assert load(cut(path, path.stat().st_size // 2)).duration < 0.7
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.wav")
     with pytest.raises(AudioError, match="not a regular file"):
@@ -210,6 +221,13 @@ def test_left_and_right_stay_apart_and_mono_is_their_mean(tmp_path):
     assert np.abs(audio.channels[1]).max() == 0
     np.testing.assert_allclose(audio.mono, audio.channels[0] / 2, atol=1e-7)
     assert audio.mono.dtype == np.float32
+
+
+@pytest.mark.parametrize("container, codec", [("matroska", "pcm_s16le"), ("mp4", "aac")])  # interleaved and not
+def test_left_and_right_stay_apart_in_containers(container, codec, tmp_path):
+    audio = load(coded(tmp_path / "a", container, codec, stereo()))
+    spectra = np.abs(np.fft.rfft(audio.channels))
+    assert [spectrum.argmax() / audio.duration for spectrum in spectra] == pytest.approx([440, 1000], abs=3)
 
 
 @pytest.mark.parametrize("name, form", [("a.wav", "WAV"), ("a.flac", "FLAC")])
@@ -404,6 +422,8 @@ def test_no_more_than_ahead_are_in_memory(ahead, tmp_path, monkeypatch):
                 most = max(most, sum(array() is not None for array in made))
                 assert taken - given < ahead
                 del audio
+                await asyncio.sleep(0.02)
+                assert sum(array() is not None for array in made) < ahead
 
     asyncio.run(consume())
     assert len(made) == 12
