@@ -29,7 +29,6 @@ from datagen.questions.rules import Rules
 from datagen.records import Clip, Fact, Question
 from datagen.seeds import generator
 
-
 EASY = ("duration", "silence")
 """Skills whose answers would lift the overall figure for nothing."""
 

@@ -232,11 +232,10 @@ def _loudness_series(heard: Heard) -> Array | None:
     if heard.certain and len(heard.events) >= 3:
         return decibels(np.array([heard.level[e.start : e.stop].max() for e in heard.events]))
     level = smooth(_broad(heard.bands), 10)
-    sounding = np.flatnonzero(heard.active)
-    if len(sounding) < 60 or (len(heard.events) > 1 and heard.certain):
+    if (len(heard.events) > 1 and heard.certain) or not heard.active.any():
         return None
-    first, last = int(sounding[0]), int(sounding[-1]) + 1
-    if heard.active[first:last].mean() < 0.97:
+    first, last = max(_runs(heard.active), key=lambda run: run[1] - run[0])
+    if last - first < max(60, 0.95 * heard.active.sum()):
         return None
     trimmed = level[first + 3 : last - 3]
     parts = np.array_split(decibels(trimmed), 6)

@@ -26,7 +26,7 @@ DEPTH = 1e-6
 """-60 dB: what lies so far below the strongest band is not looked at."""
 CLOSE = 0.18
 """Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
-TONAL = 17.0
+TONAL = 13.0
 """dB by which one band of the background passes its neighbours, from which it is a held tone rather than noise."""
 RESTLESS = 5.0
 """dB by which the mean between events passes the background, from which it is no steady background."""
@@ -166,8 +166,10 @@ def attacks(b: Bands) -> tuple[NDArray[np.int64], Array]:
     from scipy.signal import find_peaks
 
     level = _excess(b.total, b.background, 3)
-    before = maximum_filter1d(level, 10, axis=0, origin=4, mode="nearest")  # frames t-9 .. t
-    before = np.concatenate([np.repeat(level[:1] * 0, 2, axis=0), before[:-2]]) if len(level) > 2 else before
+    before = maximum_filter1d(
+        level, 10, axis=0, origin=4, mode="constant", cval=3.0
+    )  # frames t-9 .. t, or the background
+    before = np.concatenate([np.full((2, BANDS), 3.0), before])[: len(level)]
     ahead = np.concatenate([level[2:], np.repeat(level[-1:], min(2, len(level)), axis=0)])[: len(level)]
     strength = _salience(np.maximum(ahead - before, 0))
     peaks, _ = find_peaks(np.concatenate([[0], strength, [0]]), height=2.0, distance=6)
