@@ -26,7 +26,9 @@ DEPTH = 1e-6
 """-60 dB: what lies so far below the strongest band is not looked at."""
 CLOSE = 0.18
 """Seconds between onsets below which nobody counts by ear, and two bumps may well be one sound."""
-TONAL = 13.0
+HEADROOM = 6.0
+"""dB by which the highest peak passes the least one looked for: sounds softer by this much would have been found."""
+TONAL = 10.0
 """dB by which one band of the background passes its neighbours, from which it is a held tone rather than noise."""
 RESTLESS = 5.0
 """dB by which the mean between events passes the background, from which it is no steady background."""
@@ -182,7 +184,8 @@ def events(b: Bands) -> tuple[list[Event], bool]:
     An event is a peak of the salience with a topographic prominence. The number is in doubt when some prominence lies
     between "clearly one" and "clearly none"; when two follow each other too fast to be told apart; when one is cut by
     an end of the recording and hardly stands out (it may be the background that sets in); when one sets in too slowly;
-    when something goes on between them; or when something strikes inside one.
+    when sounds a little softer would drown in the background; when something goes on between them; or when something
+    strikes inside one.
     """
     from scipy.signal import find_peaks
 
@@ -193,6 +196,7 @@ def events(b: Bands) -> tuple[list[Event], bool]:
     if not len(peaks):
         return [], True
     least, sure, alike = _threshold(found["prominences"])
+    sure &= bool(salience.max() >= least + HEADROOM)
     chosen = peaks[found["prominences"] >= least]
     if not len(chosen):
         return [], False

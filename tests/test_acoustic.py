@@ -32,7 +32,7 @@ def repeated(signal: np.ndarray, times: list[float], sides: list[float] | None =
     return [Placed(t, signal, None, side) for t, side in zip(times, sides or [0.0] * len(times), strict=True)]
 
 
-# ------------------------------------------------------------------------------------------------- truth at 20 dB SNR
+# -------------------------------------------------------------------------------------- truth at 20 dB SNR
 
 
 @pytest.mark.parametrize("bpm", [52, 76, 100, 133, 168])
@@ -120,7 +120,7 @@ def test_every_interval_holds_its_value():
             assert fact.value is None or fact.low is None or fact.low <= fact.value <= fact.high, fact
 
 
-# ---------------------------------------------------------------------------------------- what cannot be said is not said
+# ----------------------------------------------------------------------------- what cannot be said is not said
 
 
 def test_no_count_of_what_runs_together():
@@ -200,7 +200,7 @@ def test_equal_samples_give_equal_captions():
     assert [(c.captioner, c.aspect, c.index) for c in one] == [("acoustic", "acoustics", 0)]
 
 
-# ------------------------------------------------------------------------------------------------------- the benchmark
+# -------------------------------------------------------------------------------------------- the benchmark
 
 
 @pytest.fixture(scope="module")

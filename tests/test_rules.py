@@ -39,7 +39,8 @@ def three_sounds() -> list[Fact]:
         start = (0.5, 1.2, 2.9)[i]
         facts += [number(f"event.{i + 1}.onset", start, 0.02), number(f"event.{i + 1}.offset", start + 0.3, 0.05),
                   number(f"event.{i + 1}.pitch", pitches[i], 5), number(f"event.{i + 1}.level", levels[i], 1),
-                  number(f"event.{i + 1}.brightness", brightness[i], 30), number(f"event.{i + 1}.side", sides[i], 1)]  # fmt: skip
+                  number(f"event.{i + 1}.brightness", brightness[i], 30),
+                  number(f"event.{i + 1}.side", sides[i], 1)]  # fmt: skip
     return facts
 
 
@@ -56,7 +57,8 @@ WHOLE = [
     number("pause.longest", 0.8, 0.03), number("silence.leading", 0.5, 0.02), number("silence.trailing", 0.0, 0.01),
     number("silence.share", 0.5, 0.02), number("loudest.at", 0.5, 0.02), number("pitch.f0", 440, 5),
     number("tempo", 100, 1), Fact("loudness.direction", None, "growing"), Fact("pitch.direction", None, "rising"),
-    Fact("spacing", None, "even"), Fact("energy", 0.9, "low"), Fact("side", -10, "left"), Fact("character", None, "tone"),
+    Fact("spacing", None, "even"), Fact("energy", 0.9, "low"), Fact("side", -10, "left"),
+    Fact("character", None, "tone"),
 ]  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def by_form(facts: list[Fact], form: str, labels: tuple[str, ...] = ("crow",)) -
     return None
 
 
-# ---------------------------------------------------------------------------------------------------------- the truth
+# ----------------------------------------------------------------------------------------------- the truth
 
 ANSWERS = {
     "counting.events": "three",
@@ -133,7 +135,10 @@ def test_at_least_eight_skills_each_in_several_wordings():
     assert len({form.id for form in FORMS}) == len(FORMS)
 
 
-# ------------------------------------------------------------------------------------------ near a distractor: not asked
+# ------------------------------------------------------------------------------- near a distractor: not asked
+
+
+TWO = number("event.count", 2)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +151,9 @@ def test_at_least_eight_skills_each_in_several_wordings():
         ("silence.share", [number("silence.share", 0.38, 0.02)]),
         ("silence.place", [number("silence.leading", 0.1, 0.1), number("silence.trailing", 0, 0)]),
         ("pauses.length", [number("pause.longest", 0.8, 0.4)]),
-        ("pitch.compared", [number("event.count", 2), number("event.1.pitch", 440, 9), number("event.2.pitch", 460, 9)]),
-        ("loudness.compared", [number("event.count", 2), number("event.1.level", -20, 1), number("event.2.level", -18, 1)]),
-        ("spatial.order", [number("event.count", 2), number("event.1.side", 5, 2), number("event.2.side", -9, 2)]),
+        ("pitch.compared", [TWO, number("event.1.pitch", 440, 9), number("event.2.pitch", 460, 9)]),
+        ("loudness.compared", [TWO, number("event.1.level", -20, 1), number("event.2.level", -18, 1)]),
+        ("spatial.order", [TWO, number("event.1.side", 5, 2), number("event.2.side", -9, 2)]),
         ("counting.events", []),
     ],
 )  # fmt: skip
@@ -160,7 +165,7 @@ def test_words_are_no_separate_sounds():
     assert by_form(three_sounds(), "counting.events", ("speech",)) is None
 
 
-# ------------------------------------------------------------------------------------------------------- every question
+# -------------------------------------------------------------------------------------------- every question
 
 FORBIDDEN = re.compile(
     r"\b(captions?|videos?|images?|visible|seen|pictures?|descriptions? says|all of the above)\b", re.I
@@ -217,7 +222,7 @@ def test_answer_positions_and_ranks_are_even():
         assert max(counts.values()) < 1.35 * min(counts[i] for i in range(4))
 
 
-# -------------------------------------------------------------------------------------------------------------- labels
+# --------------------------------------------------------------------------------------------------- labels
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,7 @@ def test_not_asked_with_too_few_labels():
     assert source.draw(View({}, ("dog barking",), few), Random(0)) is None
 
 
-# ---------------------------------------------------------------------------------------------------------- the demo
+# ----------------------------------------------------------------------------------------------- the demo
 
 
 def test_no_form_above_a_fifth_of_the_demo():
