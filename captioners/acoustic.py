@@ -255,9 +255,9 @@ def _direction(series: Array, *, step: float, slack: float, steady: float) -> st
     moves, top = np.diff(series), int(np.argmax(series))
     if np.ptp(series) <= steady:
         return "flat"
-    if series[-1] - series[0] >= step and np.all(moves > -slack):
+    if series[-1] - series[0] >= step and np.all(moves > -slack) and series[-1] >= series.max() - slack / 2:
         return "up"
-    if series[0] - series[-1] >= step and np.all(moves < slack):
+    if series[0] - series[-1] >= step and np.all(moves < slack) and series[0] >= series.max() - slack / 2:
         return "down"
     inner = 0 < top < len(series) - 1
     if inner and min(series[top] - series[0], series[top] - series[-1]) >= step:

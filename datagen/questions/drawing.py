@@ -214,7 +214,8 @@ def pause_place(view: View, rng: Random) -> Draft | None:
         return None
     places = [f"between the {ORDINALS[i]} and the {ORDINALS[i + 1]}" for i in range(len(gaps))]
     facts = ("event.count", *(f"event.{i}.{edge}" for i in range(1, view.count + 1) for edge in ("onset", "offset")))
-    return Draft(places[best], tuple(p for i, p in enumerate(places) if i != best), facts)
+    others = [p for i, p in enumerate(places) if i != best]
+    return Draft(places[best], (*others, "neither, all are equally long") if len(places) == 2 else tuple(others), facts)
 
 
 def silence_place(view: View, rng: Random) -> Draft | None:
@@ -301,7 +302,10 @@ def loudness_compared(view: View, rng: Random) -> Draft | None:
 def sequence(
     view: View, rng: Random, key: str, far: Callable[[float, float], bool], words: Mapping[int, Sequence[str]]
 ) -> Draft | None:
-    """Two or three events, told in their order by what sets them apart; the others are other orders."""
+    """Two or three events, told in their order by what sets them apart; the others are other orders.
+
+    `words`: number of events → their names from least to most, and for two events what they are when equal.
+    """
     values = view.each(key, 2, 3)
     if not values:
         return None
@@ -311,6 +315,8 @@ def sequence(
     names = words[len(values)]
     rank = [ranked.index(i) for i in range(len(values))]
     said = {order: ", then ".join(names[i] for i in order) for order in permutations(range(len(values)))}
+    if len(values) == 2:
+        said[()] = names[2]
     answer = said[tuple(rank)]
     return Draft(answer, tuple(text for text in said.values() if text != answer), _facts_of(view, key))
 
@@ -372,7 +378,7 @@ def frequency(view: View, rng: Random) -> Draft | None:
     found = view("pitch.f0")
     if not found:
         return None
-    drawn = _ladder(rng, found, _times(1.42), _hertz, low=50, high=4000, tolerance=0.3)
+    drawn = _ladder(rng, found, _times(1.35), _hertz, low=50, high=4000, tolerance=0.3)
     return Draft(drawn[0], drawn[1], ("pitch.f0",)) if drawn else None
 
 

@@ -5,7 +5,6 @@ A row is an id that stays, a skill, the wordings, and a function of `drawing.py`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +53,18 @@ ENERGY = {
     "high": "in the high range, above 2000 Hz",
 }
 CHARACTER = {"noise": "a steady noise without pitch", "tone": "a tone with a clear pitch"}
+BY_PITCH = {
+    2: ("a low sound", "a high sound", "two equally high sounds"),
+    3: ("the lowest", "the middle one", "the highest"),
+}
+BY_LOUDNESS = {
+    2: ("a soft sound", "a loud sound", "two equally loud sounds"),
+    3: ("the softest", "the middle one", "the loudest"),
+}
+BY_BRIGHTNESS = {
+    2: ("a dull sound", "a bright sound", "two equally bright sounds"),
+    3: ("the dullest", "the middle one", "the brightest"),
+}
 
 FORMS: tuple[Form, ...] = (
     Form("counting.events", "counting", (
@@ -120,7 +131,7 @@ FORMS: tuple[Form, ...] = (
     Form("pitch.compared", "pitch comparison", (
         "How do the two sounds compare in pitch?",
         "Two sounds are heard. What is true of their pitch?",
-    ), partial(d.compared, key="pitch", far=d.ratio(1.08), same=lambda a, b: abs(math.log2(a / b)) < 0.02,
+    ), partial(d.compared, key="pitch", far=d.ratio(1.08), same=lambda a, b: abs(a - b) < 0.014 * a,
                words=("the first sound is higher", "the second sound is higher", "both have the same pitch"))),
     Form("pitch.frequency", "pitch height", (
         "What is the fundamental frequency of the tone?",
@@ -130,17 +141,16 @@ FORMS: tuple[Form, ...] = (
         "In what order of pitch do the sounds come?",
         "Told by their pitch, how do the sounds follow each other?",
     ), partial(d.sequence, key="pitch", far=d.ratio(1.08),
-               words={2: ("a low sound", "a high sound"), 3: ("the lowest", "the middle one", "the highest")})),
+               words=BY_PITCH)),
     Form("order.loudness", "order", (
         "In what order of loudness do the sounds come?",
         "Told by their loudness, how do the sounds follow each other?",
-    ), lambda view, rng: d.sequence(view, rng, "level", d.louder(view, rng, 2), {
-        2: ("a soft sound", "a loud sound"), 3: ("the softest", "the middle one", "the loudest")})),
+    ), lambda view, rng: d.sequence(view, rng, "level", d.louder(view, rng, 2), BY_LOUDNESS)),
     Form("order.brightness", "order", (
         "Told by how bright or dull they are, how do the sounds follow each other?",
         "In what order do dull and bright sounds come?",
     ), partial(d.sequence, key="brightness", far=d.ratio(1.3),
-               words={2: ("a dull sound", "a bright sound"), 3: ("the dullest", "the middle one", "the brightest")})),
+               words=BY_BRIGHTNESS)),
     Form("order.length", "order", (
         "Told by their length, how do the two sounds follow each other?",
         "Which describes the lengths of the two sounds, in order?",
