@@ -129,6 +129,12 @@ def test_no_count_of_what_runs_together():
     assert "event.count" not in measured(*roll, seconds=2.0)
 
 
+def test_one_sound_of_two_bumps_is_not_two():
+    """A recorded burp swells twice within 150 ms."""
+    found = measured(*repeated(recording("burp", 1.0), [0.3, 1.7]), seconds=3.0)
+    assert "event.count" not in found or found["event.count"].value == 2
+
+
 def test_no_pitch_of_a_chord():
     chord = np.sum([tone(f, 1.5, 3) for f in (220, 277, 330)], axis=0)
     assert "pitch.f0" not in measured(Placed(0.2, chord), seconds=2.0)
