@@ -505,21 +505,26 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
 
 
 def questions_with_captions(spool: Spool) -> pl.DataFrame:
-    """The questions in order, with `captions` (list[str]) and what the dataset says of the clip."""
+    """The questions in order, with `captions` (list[str]) and what the dataset says of the clip.
+
+    `start` and `end` are seconds into the recording that `media_id` names, or into the file where there is none.
+    """
     import polars as pl
 
     captions = spool.read(Caption).group_by("clip_id", maintain_order=True).agg(pl.col("text").alias("captions"))
     clips = spool.read(Clip).rename({"id": "clip_id"})
-    clips = clips.select("clip_id", "source", "media_id", "sha256", *MEDIA_SPAN)
+    offset = pl.col("media_start")
+    clips = clips.select(
+        "clip_id", "source", "media_id", "sha256",
+        start=pl.coalesce(offset + pl.col("start").fill_null(0.0), "start"),
+        end=pl.coalesce(offset + pl.col("end"), "end", "media_end"),
+    )  # fmt: skip
     return (
         spool.read(Question)
         .join(clips, on="clip_id", how="left", maintain_order="left")
         .join(captions, on="clip_id", how="left", maintain_order="left")
         .with_columns(pl.col("captions").fill_null([]))
     )
-
-
-MEDIA_SPAN = ("start", "end")
 
 
 def probe_verdicts(alive: pl.DataFrame, probed: pl.DataFrame) -> pl.DataFrame:
