@@ -22,7 +22,7 @@ import math
 import os
 import stat
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +164,7 @@ def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes
 
 async def decode_ahead(
     items: Iterable[Clip | Failure], *, threads: int, ahead: int
-) -> AsyncIterator[tuple[Clip | Failure, Audio | AudioError | None]]:
+) -> AsyncGenerator[tuple[Clip | Failure, Audio | AudioError | None], None]:
     """Each item in order with its audio, or the error that stands for it; None beside a Failure.
 
     Clips are decoded in `threads` threads, and at most `ahead` of them, the one that the consumer was given last

@@ -12,9 +12,11 @@ import contextlib
 import hashlib
 import os
 import signal
+import tempfile
 import time
+import uuid
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -86,7 +88,13 @@ class Config:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("captions_per_clip", 1), ("questions_per_clip", 1), ("limit", 1), ("target", 1), ("workers", 1)):
+        for name, least in (
+            ("captions_per_clip", 1),
+            ("questions_per_clip", 1),
+            ("limit", 1),
+            ("target", 1),
+            ("workers", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
@@ -141,6 +149,7 @@ class Survey:
     listing: str = ""
     """Hash of everything that the source says of its clips, and of the size of each file."""
     vocabulary: Mapping[str, int] = field(default_factory=dict)
+    together: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def build(config: Config) -> dict[str, Any]:
@@ -150,16 +159,20 @@ def build(config: Config) -> dict[str, Any]:
     run left resumable.
     """
     run = Run(config.run)
+    if config.dry_run:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.closing(Ledger(Path(folder) / "empty.sqlite")) as ledger,
+        ):
+            return asyncio.run(pipeline(config, run, ledger))
     with run.held():
-        if not config.dry_run:
-            disk_free(run.path, 50_000_000)
-        ledger = Ledger(config.ledger or run.path / "ledger.sqlite")
-        try:
-            return asyncio.run(_cancelled_by_sigterm(pipeline(config, run, ledger)))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            raise Interrupted(f"interrupted; the same command goes on where it was ({run.path})") from None
-        finally:
-            ledger.close()
+        disk_free(run.path, 50_000_000)
+        run.state = {"id": (run.earlier() or {}).get("id") or uuid.uuid4().hex}
+        with contextlib.closing(Ledger(config.ledger or run.path / "ledger.sqlite", run.state["id"])) as ledger:
+            try:
+                return asyncio.run(_cancelled_by_sigterm(pipeline(config, run, ledger)))
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                raise Interrupted(f"interrupted; the same command goes on where it was ({run.path})") from None
 
 
 async def _cancelled_by_sigterm(work: Any) -> Any:
@@ -182,21 +195,18 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
         run.check_inputs(inputs)
         if config.dry_run:
             return dry_run(config, survey, parts, clients)
-        run.state = run.earlier() or {}
-        run.save(status="running", config=public(config), fingerprints={"inputs": inputs, "derivation": derivation(config)})
+        fingerprints = {"inputs": inputs, "derivation": derivation(config)}
+        run.save(status="running", config=public(config), fingerprints=fingerprints)
 
         spool, meter = Spool(run), Usage()
         with Progress(total=survey.clips, clients=clients) as progress:
-            stopped = await generate(config, parts, spool, meter, progress)
+            run.save(stopped=await generate(config, parts, spool, meter, progress))
         spool.close_segment()
         judged = judge(config, parts.context, spool)
     finally:
         for client in set(clients.values()):
             await client.close()
-    counts = finish(config, run, spool, judged, source, meter, clients, started)
-    if stopped:
-        run.save(stopped=stopped)
-    return counts
+    return finish(config, run, spool, judged, source, meter, clients, started)
 
 
 # ── what a build is made of ──────────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +221,7 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
         roles["captioner"] = (config.captioner_model or config.model, config.captioner_url or config.base_url)
     if config.reads:
         roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
-    budget = Budget(config.max_cost)
+    budget = Budget(config.max_cost, ledger.totals(run=ledger.run).cost)
     made: dict[Endpoint, Client] = {}
     clients: dict[str, Client] = {}
     for role, (model, url) in roles.items():
@@ -235,6 +245,7 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
     context = Context(
         seed=config.seed, prompts=Prompts(config.prompts), captions_per_clip=config.captions_per_clip,
         questions_per_clip=config.questions_per_clip, language=config.language, vocabulary=survey.vocabulary,
+        together=survey.together,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
     )  # fmt: skip
     for name in config.filters:
@@ -288,10 +299,13 @@ def read_lines(path: Path) -> set[str]:
 def survey_source(source: Source, config: Config) -> Survey:
     """Lists the source once. Raises UsageError when it names no clip at all."""
     digest, labels, clips, others = hashlib.sha256(), Counter[str](), 0, 0
+    together: dict[str, set[str]] = {}
     for item in admitted(source, config):
         if isinstance(item, Clip):
             clips += 1
             labels.update(item.labels)
+            for label in item.labels:
+                together.setdefault(label, set()).update(item.labels)
             row = asdict(item) | {"path": ""}
             digest.update(canonical([row, _size(item.path)]).encode())
         else:
@@ -300,7 +314,8 @@ def survey_source(source: Source, config: Config) -> Survey:
     if not clips and not others:
         raise UsageError(f"source {config.source!r} lists no clips: check --annotations and --audio")
     total = min(clips, config.limit or clips)
-    return Survey(total, digest.hexdigest()[:32], dict(sorted(labels.items())))
+    beside = {label: frozenset(others - {label}) for label, others in sorted(together.items())}
+    return Survey(total, digest.hexdigest()[:32], dict(sorted(labels.items())), beside)
 
 
 def _size(path: str) -> int:
@@ -380,14 +395,14 @@ async def generate(config: Config, parts: Parts, spool: Spool, meter: Usage, pro
     return ""
 
 
-async def work_in_order(config: Config, parts: Parts) -> AsyncIterator[Done]:
+async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, None]:
     """What came of each clip, in the order of the source, whatever the number of workers.
 
     At most `workers` clips are held in memory with their audio, and 16 times as many finished ones without it while
     they wait for a slow one before them.
     """
     cores = os.cpu_count() or 1
-    workers = config.workers or (64 if parts.context.writer or parts.context.captioner else 2 * cores)
+    workers = config.workers or (128 if parts.context.writer or parts.context.captioner else 2 * cores)
     slots = asyncio.Semaphore(workers)
     pending: deque[asyncio.Task[Done]] = deque()
     items = limited(admitted(parts.source, config), config.limit)
@@ -421,10 +436,14 @@ async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio 
         done = Done([clip], usage)
         stage = "caption"
         try:
-            captions = take(done, Caption, [await c.caption(clip, audio) for c in parts.captioners.values()])
+            captions = take(
+                done, Caption, await asyncio.gather(*(c.caption(clip, audio) for c in parts.captioners.values()))
+            )
             del audio
             stage = "write"
-            questions = take(done, Question, [await w.write(clip, captions) for w in parts.writers.values()])
+            questions = take(
+                done, Question, await asyncio.gather(*(w.write(clip, captions) for w in parts.writers.values()))
+            )
             stage = "read"
             await probe(config, parts, done, questions, captions)
         except OverBudget as error:
@@ -442,14 +461,12 @@ def take(done: Done, kind: type, batches: Iterable[Sequence[Any]]) -> list[Any]:
     return [row for row in rows if isinstance(row, kind)]
 
 
-async def probe(
-    config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption]
-) -> None:
+async def probe(config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption]) -> None:
     """Puts every probe to every question that `wellformed` lets through."""
     if "wellformed" in config.filters:
         questions = [question for question in questions if problem(question) is None]
-    for question in questions:
-        results = [await p.probe(question, captions) for p in parts.probes.values()]
+    asked = [asyncio.gather(*(p.probe(question, captions) for p in parts.probes.values())) for question in questions]
+    for results in await asyncio.gather(*asked):
         done.rows += results
         done.survivors += all(isinstance(result, Verdict) and result.keep for result in results)
 
@@ -479,14 +496,18 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
         factory = resolve("filter", name, {**FILTERS, **PROBES})
         if hasattr(factory, "probe"):
             if context.reader is None:
-                funnel.append({"filter": name, "in": alive.height, "out": alive.height, "reasons": {}, "skipped": "no reader"})
+                funnel.append(
+                    {"filter": name, "in": alive.height, "out": alive.height, "reasons": {}, "skipped": "no reader"}
+                )
                 continue
             found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
         else:
             found = factory(context).judge(alive)
         found = found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names)
         out = alive.filter(~found["keep"]).with_columns(
-            stage=pl.lit(name), reason=found.filter(~pl.col("keep"))["reason"], score=found.filter(~pl.col("keep"))["score"]
+            stage=pl.lit(name),
+            reason=found.filter(~pl.col("keep"))["reason"],
+            score=found.filter(~pl.col("keep"))["score"],
         )
         funnel.append({"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)})
         alive = alive.filter(found["keep"])
@@ -494,7 +515,9 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
         dropped.append(rejected_rows(out))
     if config.target and alive.height > config.target:
         alive, surplus = to_target(alive, config)
-        funnel.append({"filter": "target", "in": alive.height + surplus.height, "out": alive.height, "reasons": reasons(surplus)})
+        funnel.append(
+            {"filter": "target", "in": alive.height + surplus.height, "out": alive.height, "reasons": reasons(surplus)}
+        )
         dropped.append(rejected_rows(surplus))
     return Judged(
         kept=finished_questions(alive, config),
@@ -606,6 +629,7 @@ def count(
 ) -> dict[str, Any]:
     """The shape of `build --json`; calls and cost are those of this process, not of the runs before it."""
     stats = [client.stats for client in set(clients.values())]
+    told = failures.select("clip_id", "reason", "error").iter_rows()
     return {
         "out": str(run.path),
         "clips": run.rows(Clip),
@@ -617,6 +641,7 @@ def count(
         "calls": sum(s.calls for s in stats),
         "cost_usd": round(sum(s.cost for s in stats), 6),
         "seconds": round(time.monotonic() - started, 2),
+        "examples": [f"{clip}: {reason}: {error}" for clip, reason, error in islice(told, 10)],
     }
 
 

@@ -88,11 +88,15 @@ def build_command(
     generator: Annotated[
         str | None, typer.Option(help="Question writer: rules or llm.  [default: rules; with a model: llm]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model that writes, and captions and reads unless named apart.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model that writes, and captions and reads unless named apart.")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of that model.")] = None,
     captioner_model: Annotated[str | None, typer.Option(help="Model that listens.")] = None,
     captioner_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
-    reader_model: Annotated[str | None, typer.Option(help="Model that answers in filters; best of another family.")] = None,
+    reader_model: Annotated[
+        str | None, typer.Option(help="Model that answers in filters; best of another family.")
+    ] = None,
     reader_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
     model_revision: Annotated[str, typer.Option(help="Part of the models' identity in the ledger.")] = "",
     questions: Annotated[str, typer.Option(help="generated, human (the corpus's own) or both.")] = "generated",
@@ -106,11 +110,17 @@ def build_command(
     target: Annotated[int | None, typer.Option(help="Go on until this many questions are kept.")] = None,
     split: Annotated[float, typer.Option(help="Share of clips for validation.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Clips at work at once.  [default: 64 with a model, else 2 a core]")] = None,
-    ledger: Annotated[Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Clips at work at once.  [default: 128 with a model, else 2 a core]")
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(help="Stop before this many USD are spent.")] = None,
     patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost; send nothing.")] = False,
     config: ConfigFile = None,
     json_: Json = False,
@@ -123,8 +133,9 @@ def build_command(
         Config(
             source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
             captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
-            captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model, reader_url=reader_url,
-            model_revision=model_revision, questions=questions, questions_per_clip=questions_per_clip,
+            captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
+            reader_url=reader_url, model_revision=model_revision, questions=questions,
+            questions_per_clip=questions_per_clip,
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
             license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
             workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
@@ -152,7 +163,8 @@ def say_estimate(estimate: dict[str, Any]) -> None:
 
 def say_outcome(counts: dict[str, Any]) -> None:
     """The funnel and where things are, for a person."""
-    say(f"{counts['clips']} clips, {counts['captions']} captions, {counts['questions']} questions → {counts['kept']} kept")
+    made = f"{counts['clips']} clips, {counts['captions']} captions, {counts['questions']} questions"
+    say(f"{made} → {counts['kept']} kept")
     for name, why in counts["rejected"].items():
         say(f"  {name:<12} −{sum(why.values()):<6} {', '.join(f'{reason} {n}' for reason, n in why.items())}")
     if not counts["kept"]:

@@ -1,16 +1,16 @@
 """Every error that the package raises on purpose.
 
-    DatagenError
-    ├── UsageError            the call or the input is wrong: one line, exit 2
-    ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
-    ├── LedgerError           the ledger cannot be read or written in mid-run: stops it, exit 1; what is committed stands
-    └── ModelError            a question to a model failed
-        ├── Unparsable        (datagen.llm) the answer could not be read, nor could its repair
-        ├── TransientError    worth another try later; never stored as an answer
-        ├── PermanentError    the server refused this request for good; stored as an answer
-        ├── ServerLost        nothing answered for longer than the patience; stops the run, exit 1
-        ├── Denied            401, 402, 403: stops the run at once
-        └── OverBudget        the next call could pass --max-cost; stops admitting work
+DatagenError
+├── UsageError            the call or the input is wrong: one line, exit 2
+├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
+├── LedgerError           the ledger cannot be read or written in mid-run: stops it, exit 1; what is committed stands
+└── ModelError            a question to a model failed
+    ├── Unparsable        (datagen.llm) the answer could not be read, nor could its repair
+    ├── TransientError    worth another try later; never stored as an answer
+    ├── PermanentError    the server refused this request for good; stored as an answer
+    ├── ServerLost        nothing answered for longer than the patience; stops the run, exit 1
+    ├── Denied            401, 402, 403: stops the run at once
+    └── OverBudget        the next call could pass --max-cost; stops admitting work
 """
 
 from __future__ import annotations

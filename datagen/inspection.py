@@ -26,7 +26,10 @@ def inspect(run: Path, id: str) -> dict[str, Any]:
         raise UsageError(f"{run}: holds no run.json: give the folder that `datagen build --out` wrote")
     folder = Run(run)
     clip_id, question_id = find(run, id)
-    found: dict[str, Any] = {"clip": rows(run, Clip, "id", clip_id)[:1], "captions": rows(run, Caption, "clip_id", clip_id)}
+    found: dict[str, Any] = {
+        "clip": rows(run, Clip, "id", clip_id)[:1],
+        "captions": rows(run, Caption, "clip_id", clip_id),
+    }
     questions = rows(run, Question, "clip_id", clip_id)
     found["questions"] = [q for q in questions if question_id in ("", q["id"])]
     kept = {q["id"] for q in questions if q["id"] in kept_ids(folder)}
@@ -103,12 +106,19 @@ def rendered(found: dict[str, Any]) -> str:
         lines += [f"clip {clip['id']}", *(f"  {key}: {value}" for key, value in clip.items() if value and key != "id")]
     lines += [f"caption {c['captioner']}/{c['aspect']} #{c['index']}: {c['text']}" for c in found["captions"]]
     for question in found["questions"]:
-        lines += ["", f"question {question['id']}  ({'kept' if question['kept'] else 'dropped'})  {question['question']}"]
+        lines += [
+            "",
+            f"question {question['id']}  ({'kept' if question['kept'] else 'dropped'})  {question['question']}",
+        ]
         lines += [f"  {'*' if choice == question['answer'] else ' '} {choice}" for choice in question["choices"]]
-        lines += [f"  {question['domain']} · {question['skill']} · {json.dumps(question['provenance'], ensure_ascii=False)}"]
+        lines += [
+            f"  {question['domain']} · {question['skill']} · {json.dumps(question['provenance'], ensure_ascii=False)}"
+        ]
         for verdict in question["verdicts"]:
             score = "" if verdict["score"] is None else f"  score {verdict['score']:.3f}"
-            lines.append(f"  {verdict['filter']:<12} {'keep' if verdict['keep'] else 'drop: ' + verdict['reason']}{score}")
+            lines.append(
+                f"  {verdict['filter']:<12} {'keep' if verdict['keep'] else 'drop: ' + verdict['reason']}{score}"
+            )
     for row in found["rejected"]:
         lines += ["", f"rejected at {row['stage']}: {row['reason']}  {row['error']}"]
         lines += [f"  raw: {row['raw']}"] if row["raw"] else []

@@ -62,7 +62,9 @@ def _load(kind: str, path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"{kind} {path!r} cannot be imported ({error}): check the path and the installed extras") from None
+        raise UsageError(
+            f"{kind} {path!r} cannot be imported ({error}): check the path and the installed extras"
+        ) from None
 
 
 def known(kind: str) -> dict[str, str]:

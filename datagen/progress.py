@@ -34,11 +34,15 @@ class Progress:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(get_renderable=self._render, console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live = Live(
+                get_renderable=self._render, console=Console(stderr=True), refresh_per_second=4, transient=True
+            )
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
         if self.clips:

@@ -128,22 +128,44 @@ class Question:
         if len({fold(choice) for choice in self.choices}) < len(self.choices):
             raise ValueError(f"{name}: equal choices among {list(self.choices)}")
         if not 0 <= self.answer_index < len(self.choices) or self.choices[self.answer_index] != self.answer:
-            raise ValueError(f"{name}: answer {self.answer!r} is not choice {self.answer_index} of {list(self.choices)}")
+            raise ValueError(
+                f"{name}: answer {self.answer!r} is not choice {self.answer_index} of {list(self.choices)}"
+            )
         if self.domain not in DOMAINS:
             raise ValueError(f"{name}: domain {self.domain!r} is none of {', '.join(DOMAINS)}")
 
     @classmethod
     def make(
-        cls, clip_id: str, question: str, choices: Sequence[str], answer: str, *,
-        domain: str, skill: str, generator: str, provenance: Mapping[str, Any],
+        cls,
+        clip_id: str,
+        question: str,
+        choices: Sequence[str],
+        answer: str,
+        *,
+        domain: str,
+        skill: str,
+        generator: str,
+        provenance: Mapping[str, Any],
     ) -> Question:
         """A question with its id; `answer` must be one of `choices`. Raises ValueError naming what is wrong."""
         identity = canonical([clip_id, question, sorted(choices)])
         question_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
         if answer not in choices:
-            raise ValueError(f"question {question_id} of {clip_id}: answer {answer!r} is not among its {len(choices)} choices")
-        return cls(question_id, clip_id, question, tuple(choices), answer, list(choices).index(answer),
-                   domain, skill, generator, dict(provenance))
+            raise ValueError(
+                f"question {question_id} of {clip_id}: answer {answer!r} is not among its {len(choices)} choices"
+            )
+        return cls(
+            question_id,
+            clip_id,
+            question,
+            tuple(choices),
+            answer,
+            list(choices).index(answer),
+            domain,
+            skill,
+            generator,
+            dict(provenance),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +212,54 @@ def schema(record: type) -> pa.Schema:
     s, f, strings = pa.string(), pa.float64(), pa.list_(pa.string())
     fact = pa.struct([("name", s), ("value", f), ("text", s), ("low", f), ("high", f), ("unit", s)])
     columns: dict[type, list[tuple[str, pa.DataType]]] = {
-        Clip: [("id", s), ("source", s), ("path", s), ("start", f), ("end", f), ("sha256", s), ("labels", strings),
-               ("reference_captions", strings), ("license", s), ("media_id", s), ("media_start", f), ("media_end", f)],
-        Caption: [("clip_id", s), ("index", pa.int32()), ("text", s), ("captioner", s), ("aspect", s),
-                  ("facts", pa.list_(fact)), ("key", s)],
-        Question: [("id", s), ("clip_id", s), ("question", s), ("choices", strings), ("answer", s),
-                   ("answer_index", pa.int32()), ("domain", s), ("skill", s), ("generator", s), ("provenance", s)],
+        Clip: [
+            ("id", s),
+            ("source", s),
+            ("path", s),
+            ("start", f),
+            ("end", f),
+            ("sha256", s),
+            ("labels", strings),
+            ("reference_captions", strings),
+            ("license", s),
+            ("media_id", s),
+            ("media_start", f),
+            ("media_end", f),
+        ],
+        Caption: [
+            ("clip_id", s),
+            ("index", pa.int32()),
+            ("text", s),
+            ("captioner", s),
+            ("aspect", s),
+            ("facts", pa.list_(fact)),
+            ("key", s),
+        ],
+        Question: [
+            ("id", s),
+            ("clip_id", s),
+            ("question", s),
+            ("choices", strings),
+            ("answer", s),
+            ("answer_index", pa.int32()),
+            ("domain", s),
+            ("skill", s),
+            ("generator", s),
+            ("provenance", s),
+        ],
         Verdict: [("question_id", s), ("filter", s), ("keep", pa.bool_()), ("reason", s), ("score", f)],
-        Failure: [("stage", s), ("reason", s), ("clip_id", s), ("question_id", s), ("question", s), ("choices", strings),
-                  ("answer", s), ("score", f), ("error", s), ("raw", s), ("key", s)],
+        Failure: [
+            ("stage", s),
+            ("reason", s),
+            ("clip_id", s),
+            ("question_id", s),
+            ("question", s),
+            ("choices", strings),
+            ("answer", s),
+            ("score", f),
+            ("error", s),
+            ("raw", s),
+            ("key", s),
+        ],
     }
     return pa.schema(columns[record])

@@ -54,7 +54,9 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
         except OSError as error:
-            raise UsageError(f"--out {self.path}: {error.strerror or error}: choose a folder that can be written") from None
+            raise UsageError(
+                f"--out {self.path}: {error.strerror or error}: choose a folder that can be written"
+            ) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,8 +74,12 @@ class Run:
     def earlier(self) -> dict[str, Any] | None:
         """What an earlier run left in run.json, or None. Raises UsageError when that is no run of ours."""
         file = self.path / "run.json"
+        if not self.path.exists():
+            return None
         if not file.exists():
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite"))
+            strangers = sorted(
+                p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite")
+            )
             if any(not name.startswith("ledger.sqlite") for name in strangers):
                 raise UsageError(f"--out {self.path}: holds {strangers[0]!r} but no run.json: choose an empty folder")
             return None

@@ -53,7 +53,7 @@ def test_the_folders_on_top_are_one_module_object(folder):
 
 @pytest.mark.parametrize("module", ["datagen.cli", "datagen.llm"])
 def test_light_modules_load_nothing_heavy(module):
-    heavy = "polars pyarrow torch transformers datasets librosa scipy rich".split()
+    heavy = ["polars", "pyarrow", "torch", "transformers", "datasets", "librosa", "scipy", "rich"]
     code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
     assert said.strip() == "[]"
@@ -76,5 +76,7 @@ def test_constraints_are_bare_pins():
 
 
 def test_cli_page_is_the_real_help():
-    done = subprocess.run([sys.executable, ROOT / "docs/make_cli.py", "--check"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/make_cli.py", "--check"], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

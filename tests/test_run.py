@@ -110,6 +110,12 @@ def test_every_table_round_trips_through_its_schema(tmp_path):
     ],
 )
 def test_a_question_checks_itself_and_names_the_value(change, says):
-    good = {"clip_id": "demo/a", "question": "Q?", "choices": ["a bell", "a drum"], "answer": "a bell", "domain": "sound"}
+    good = {
+        "clip_id": "demo/a",
+        "question": "Q?",
+        "choices": ["a bell", "a drum"],
+        "answer": "a bell",
+        "domain": "sound",
+    }
     with pytest.raises(ValueError, match=says):
         Question.make(**{**good, **change}, skill="s", generator="llm", provenance={})
