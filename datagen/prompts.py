@@ -220,7 +220,7 @@ def draft(item: Any) -> Draft:
     """One item of `parse_questions`, checked in form.
 
     Raises Unusable: `not_an_object`, `missing_field`, `empty_text`, `number_of_choices`, `duplicate_choices`,
-    `unknown_domain`. A skill of the model's own is kept, folded.
+    `unknown_domain`. A skill that was not asked for becomes "other".
     """
     if not isinstance(item, dict):
         raise Unusable("not_an_object", f"a question is {json.dumps(item)[:100]}")
@@ -238,7 +238,8 @@ def draft(item: Any) -> Draft:
     domain = texts["domain"].casefold()
     if domain not in DOMAINS:
         raise Unusable("unknown_domain", f"domain {texts['domain']!r} is none of {', '.join(DOMAINS)}")
-    return Draft(texts["question"], texts["answer"], distractors, fold(texts["skill"]) or "other", domain)
+    skill = fold(texts["skill"])
+    return Draft(texts["question"], texts["answer"], distractors, skill if skill in SKILLS else "other", domain)
 
 
 def _text(item: Mapping[str, Any], name: str) -> str:
