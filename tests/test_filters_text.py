@@ -1,14 +1,21 @@
-"""The filters that look at a question's text: wellformed, grounded."""
+"""The filters that look at a question's text: wellformed, grounded, consistency (with a real loopback reader)."""
 
 from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
 
 import polars as pl
 import pytest
 
+from datagen.errors import UsageError
+from datagen.filters.consistency import READINGS, Consistency, orders
 from datagen.filters.wellformed import Wellformed, problem
+from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context
 from datagen.prompts import Prompts
-from datagen.records import Question, schema
+from datagen.records import Caption, Question, schema
 
 CONTEXT = Context(seed=7, prompts=Prompts())
 ASKED = "Which animal is heard first?"
@@ -108,3 +115,110 @@ def test_the_filter_says_what_problem_says():
 
 def test_no_rows():
     assert Wellformed(CONTEXT).judge(table()).height == 0
+
+
+# ── consistency ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CAPTIONS = [Caption("s/1", 0, "A dog barks, then a cat meows.", "openai", "events")]
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """`probe(server, question, captions) -> row`, with one ledger for the test."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+
+    def run(server, question=WELL[0], captions=CAPTIONS):
+        async def main():
+            client = Client(Endpoint("stub", server.url), ledger, patience=1)
+            try:
+                return await Consistency(Context(seed=7, prompts=Prompts(), reader=client)).probe(question, captions)
+            finally:
+                await client.close()
+
+        return asyncio.run(main())
+
+    yield run
+    ledger.close()
+
+
+def letter_of(body, text):
+    return re.search(rf"\((.)\) {text}$", body["messages"][0]["content"], re.MULTILINE)[1]
+
+
+def always(text):
+    return lambda body: letter_of(body, text)
+
+
+def right_under(*letters):
+    """Answers rightly only where the answer has one of these letters."""
+    return lambda body: letter if (letter := letter_of(body, "a dog")) in letters else letter_of(body, "a cow")
+
+
+@pytest.mark.parametrize(
+    ("reader", "keep", "reason", "score"),
+    [
+        (always("a dog"), True, "", 1.0),
+        (lambda body: f"The answer is ({letter_of(body, 'a dog')}) a dog.", True, "", 1.0),
+        (right_under("A", "B"), True, "", 2 / 3),
+        (right_under("A"), False, "inconsistent", 1 / 3),
+        (lambda body: "A", False, "inconsistent", 1 / 3),  # always the first
+        (always("a cat"), False, "inconsistent", 0.0),
+        (lambda body: "unknown", False, "unreadable", 0.0),
+        (lambda body: "A or B", False, "unreadable", 0.0),
+    ],
+)
+def test_readings(serve, probe, reader, keep, reason, score):
+    verdict = probe(serve(reader))
+    assert (verdict.filter, verdict.keep, verdict.reason) == ("consistency", keep, reason)
+    assert verdict.score == pytest.approx(score) and verdict.question_id == WELL[0].id
+
+
+def test_the_reader_gets_captions_and_question(serve, probe):
+    server = serve(always("a dog"))
+    server.bodies = []
+    probe(server)
+    texts = [body["messages"][0]["content"] for body in server.bodies]
+    assert len(set(texts)) == READINGS
+    assert all("- [openai/events] A dog barks" in text and ASKED in text for text in texts)
+
+
+def test_nothing_is_read_twice(serve, probe):
+    server = serve(always("a dog"))
+    assert probe(server) == probe(server)
+    assert server.stats()["requests"] == READINGS
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 10])
+def test_the_answer_stands_at_different_places(size):
+    asked = question(choices=[f"sound {i}" for i in range(size)])
+    drawn = orders(asked, 7)
+    assert drawn == orders(asked, 7) and all(sorted(order) == list(range(size)) for order in drawn)
+    places = Counter(order.index(asked.answer_index) for order in drawn)
+    assert len(places) == min(size, READINGS)
+    assert any(orders(asked, seed) != drawn for seed in range(5))
+
+
+def test_readings_that_failed(serve, probe):
+    refused = probe(serve(faults={"filter": 1.0}))
+    assert (refused.stage, refused.reason, refused.clip_id, refused.question_id) == (
+        "read",
+        "refused",
+        "s/1",
+        WELL[0].id,
+    )
+    assert refused.key and "filtered" in refused.raw
+    assert probe(serve(faults={"429": 1.0}), WELL[1]).reason == "transient"
+
+
+def test_questions_that_are_not_read(serve, probe):
+    server = serve(always("a dog"))
+    human = probe(server, question(generator="human"))
+    assert human.keep and human.score is None
+    assert probe(server, captions=[]).reason == "no_captions"
+    assert server.stats()["requests"] == 0
+    assert probe(server, question(generator="rules")).score == 1.0
+
+
+def test_no_reader_named():
+    with pytest.raises(UsageError, match="--reader-model"):
+        Consistency(CONTEXT)
