@@ -1,4 +1,4 @@
-"""The filters that look at a question's text: wellformed, grounded, consistency (with a real loopback reader)."""
+"""The filters that look at a question's text: wellformed, grounded and consistency (with a real loopback reader)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from datagen.errors import UsageError
 from datagen.filters.consistency import READINGS, Consistency, orders
+from datagen.filters.grounded import Grounded, support
 from datagen.filters.wellformed import Wellformed, problem
 from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context
@@ -115,6 +116,77 @@ def test_the_filter_says_what_problem_says():
 
 def test_no_rows():
     assert Wellformed(CONTEXT).judge(table()).height == 0
+
+
+# ── grounded ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+HEARD = ["A dog barks twice, then a car passes by.", "There is no speech. A man whistles softly.", "Labels: bell"]
+
+SUPPORTED = [
+    # choices (the answer first), captions, reason, score
+    (("a dog barking", "a cat meowing", "a cow mooing"), HEARD, "", 1.0),
+    (("dogs bark", "cats meow"), HEARD, "", 1.0),
+    (("a barking cat", "a mooing cow"), HEARD, "", 0.5),  # half of it
+    (("a meowing cat", "a mooing cow"), HEARD, "answer_unsupported", 0.0),
+    (("a dog", "a car"), HEARD, "distractor_supported", 1.0),
+    (("a cat", "a car"), HEARD, "answer_unsupported", 0.0),
+    (("a dog barking loudly", "a dog barking at a bell"), HEARD, "answer_unsupported", 0.0),  # what tells them apart
+    (("a bell and a dog", "a cow and a hen"), HEARD, "", 0.5),  # of two captions, half each
+    (("no speech", "speech"), HEARD, "", 1.0),  # denied
+    (("speech", "song"), HEARD, "answer_unsupported", 0.0),
+    (("whistling", "no whistling"), HEARD, "", 1.0),
+    (("2 barks", "3 barks"), HEARD, "", 1.0),
+    (("three", "four"), HEARD, "answer_unsupported", 0.0),  # made up
+    (("Yes", "No"), HEARD, "", None),
+    (("the first sound", "the second sound"), HEARD, "", None),
+    (("a dog", "a cat"), [], "answer_unsupported", 0.0),
+    (("狗叫声", "猫叫声"), ["一只狗叫声很大", "汽车"], "", 1.0),
+    (("猫", "狗"), ["一只狗叫声很大"], "answer_unsupported", 0.0),
+    (("강아지", "고양이"), ["강아지가 짖는다"], "", 1.0),
+    (("лает собака", "мяукает кошка"), ["Громко лает собака."], "", 1.0),
+    (("نباح كلب", "مواء قطة"), ["يسمع نباح كلب"], "", 1.0),
+]
+
+
+@pytest.mark.parametrize(("choices", "captions", "reason", "score"), SUPPORTED)
+def test_support(choices, captions, reason, score):
+    [row] = Grounded(CONTEXT).judge(table((question("What is it?", choices), captions))).to_dicts()
+    assert (row["reason"], row["keep"]) == (reason, not reason)
+    assert row["score"] == (None if score is None else pytest.approx(score))
+
+
+BOTH = ("a dog", "a car")
+UNHEARD = ("to scare a thief", "to greet a friend")
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "fields", "reason", "score"),
+    [
+        ("Which is heard first?", BOTH, {}, "", 1.0),
+        ("Which is the loudest?", BOTH, {}, "", 1.0),
+        ("Which is most likely heard?", BOTH, {}, "distractor_supported", 1.0),
+        ("Was kommt zuerst?", BOTH, {"skill": "order"}, "", 1.0),
+        ("Why does it bark?", UNHEARD, {"skill": "cause"}, "", 0.0),
+        ("Why does it bark?", UNHEARD, {}, "answer_unsupported", 0.0),
+        ("What is it?", UNHEARD, {"generator": "rules"}, "", 1.0),
+        ("What is it?", UNHEARD, {"generator": "human"}, "", None),
+    ],
+)
+def test_what_a_question_asks_decides(text, choices, fields, reason, score):
+    [row] = Grounded(CONTEXT).judge(table((question(text, choices, **fields), HEARD))).to_dicts()
+    assert (row["reason"], row["score"]) == (reason, score)
+
+
+def test_support_of_every_choice():
+    assert support(("a dog barks", "a dog", "a cat", "yes"), HEARD) == [1.0, 1.0, 0.0, None]
+
+
+def test_grounded_gives_a_row_for_each_in_order():
+    rows = [(question(choices=(f"dog {i}", "cat")), [f"dog {i}"] if i % 2 else []) for i in range(30)]
+    found = Grounded(CONTEXT).judge(table(*rows))
+    assert found["question_id"].to_list() == [row.id for row, _ in rows]
+    assert found["keep"].to_list() == [bool(i % 2) for i in range(30)]
+    assert Grounded(CONTEXT).judge(table()).schema == found.schema
 
 
 # ── consistency ──────────────────────────────────────────────────────────────────────────────────────────────────────
