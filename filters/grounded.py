@@ -39,6 +39,7 @@ RELATING = re.compile(
 
 NEGATION = re.compile(r"no|not|without|never|neither|nor|none|\w+n't|kein\w*|nicht|ohne|sans|sin")
 CLAUSE_ENDS = frozenset(".,;:!?。，；！？") | {"but"}
+CONTENTLESS = frozenset(".")
 WORD = re.compile(r"\w+(?:'\w+)?|[.,;:!?。，；！？]")
 STOP = frozenset(
     {
@@ -150,8 +151,8 @@ def support(choices: Sequence[str], captions: Sequence[str]) -> list[float | Non
     return [_share(own - common or own, held) for own in words]
 
 
-def _share(words: set[str], held: Iterable[frozenset[str]]) -> float | None:
-    return max((len(words & caption) for caption in held), default=0) / len(words) if words else None
+def _share(words: set[str], held: Sequence[frozenset[str]]) -> float | None:
+    return max([len(words & caption) for caption in held], default=0) / len(words) if words else None
 
 
 @lru_cache(maxsize=64)
@@ -165,23 +166,31 @@ def _words(text: str, *, parts: bool = False) -> set[str]:
 
     Of scripts without spaces the pairs of characters, and with `parts` also the single ones.
     """
+    tokens = WORD.findall(text.casefold().replace("’", "'"))
+    stems = [_stem(token) for token in tokens]
+    if "!" not in stems and "" not in stems:
+        return set(filter(None, stems)) - CONTENTLESS
     words: set[str] = set()
     denied = ""
-    for token in WORD.findall(text.casefold().replace("’", "'")):
-        word = _stem(token)
-        if word is None:
-            denied = "!" if NEGATION.fullmatch(token) else "" if token in CLAUSE_ENDS else denied
-        elif word:
-            words.add(denied + word)
-        else:
-            words.update(denied + piece for piece in _pieces(token, parts))
+    for token, stem in zip(tokens, stems, strict=True):
+        if stem in ("!", "."):
+            denied = "!" if stem == "!" else ""
+        elif stem is not None:
+            words.update(denied + piece for piece in ([stem] if stem else _pieces(token, parts)))
     return words
 
 
 @lru_cache(maxsize=2**16)
 def _stem(token: str) -> str | None:
-    """A word without its English ending; None for what is no content word, '' for what is taken apart."""
-    if token in STOP or token in CLAUSE_ENDS or NEGATION.fullmatch(token):
+    """A word without its English ending.
+
+    None for what has no content, "" for what is taken apart, "!" for what denies, "." for the end of a clause.
+    """
+    if token in CLAUSE_ENDS:
+        return "."
+    if NEGATION.fullmatch(token):
+        return "!"
+    if token in STOP:
         return None
     token = token.partition("'")[0]
     if token in NUMBERS or token.isdigit():
