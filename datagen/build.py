@@ -503,6 +503,8 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
             found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
         else:
             found = factory(context).judge(alive)
+        if "keys" not in found.columns:
+            found = found.with_columns(keys=pl.lit([], pl.List(pl.String)))
         found = found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names)
         out = alive.filter(~found["keep"]).with_columns(
             stage=pl.lit(name),

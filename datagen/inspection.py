@@ -88,6 +88,7 @@ def answers(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     """Ledger key → request and raw answer, for every key that the rows name."""
     keys = [caption["key"] for caption in found["captions"]] + [row["key"] for row in found["rejected"]]
     keys += [key for question in found["questions"] for key in question["provenance"].get("keys", [])]
+    keys += [key for q in found["questions"] for verdict in q["verdicts"] for key in verdict["keys"] or ()]
     state = run.earlier() or {}
     file = Path(state.get("config", {}).get("ledger") or run.path / "ledger.sqlite")
     if not file.exists():

@@ -178,6 +178,8 @@ class Verdict:
     reason: str = ""
     """Stable snake_case; empty when kept."""
     score: float | None = None
+    keys: tuple[str, ...] = ()
+    """Ledger keys of the answers that a probe read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,14 @@ def schema(record: type) -> pa.Schema:
             ("generator", s),
             ("provenance", s),
         ],
-        Verdict: [("question_id", s), ("filter", s), ("keep", pa.bool_()), ("reason", s), ("score", f)],
+        Verdict: [
+            ("question_id", s),
+            ("filter", s),
+            ("keep", pa.bool_()),
+            ("reason", s),
+            ("score", f),
+            ("keys", strings),
+        ],
         Failure: [
             ("stage", s),
             ("reason", s),

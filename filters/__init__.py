@@ -24,7 +24,8 @@ class Filter(Protocol):
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """`table`: the question columns of `records.schema(Question)` and `captions` (list[str], the clip's).
 
-        Returns rows of `records.schema(Verdict)` less the column `filter`, one for every row of `table`, in its order.
+        Returns rows of `records.schema(Verdict)` less the columns `filter` and `keys`, one for every row of `table`,
+        in its order.
         """
         ...
 

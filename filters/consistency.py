@@ -62,7 +62,7 @@ class Consistency:
         score = sum(reading == question.answer_index for reading in readings) / READINGS
         keep = score >= THRESHOLD
         reason = "" if keep else "unreadable" if set(readings) == {None} else "inconsistent"
-        return Verdict(question.id, "consistency", keep, reason, score)
+        return Verdict(question.id, "consistency", keep, reason, score, tuple(answer.key for answer in answers))
 
     async def _ask(self, question: Question, captions: str, order: Sequence[int]) -> Answer:
         asked = render(question.question, [question.choices[index] for index in order], "letters")

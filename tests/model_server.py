@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import importlib
 import json
 import threading
 from collections import Counter
@@ -294,10 +295,13 @@ def main() -> None:
     parser.add_argument("--fault", action="append", default=[], help="KIND=SHARE, several times")
     parser.add_argument("--limit", type=int, default=0, help="429 for what is over this many in flight")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--responder", default="model_server:respond", help="module:function of the request's body")
     args = parser.parse_args()
     faults = {kind: float(share) for kind, _, share in (fault.partition("=") for fault in args.fault)}
+    module, _, function = args.responder.partition(":")
+    responder = getattr(importlib.import_module(module), function)
     server = ModelServer(
-        latency=args.latency_ms / 1000, faults=faults, limit=args.limit, seed=args.seed, port=args.port
+        responder, latency=args.latency_ms / 1000, faults=faults, limit=args.limit, seed=args.seed, port=args.port
     )
 
     async def run() -> None:
