@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -193,23 +194,19 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def parse_questions(text: str) -> list[Any]:
-    """The list of questions in a model's answer, each still unchecked.
+    """The list of questions in a model's answer, each still unchecked: the first JSON list that holds an object.
 
-    Finds the JSON behind leading text or in a code fence. Raises ValueError that says what is wrong.
+    It may stand in an object, in a code fence, behind other text. Raises ValueError that says what is wrong.
     """
     decoder = json.JSONDecoder()
-    starts = [match.start() for match in re.finditer(r"[{\[]", text)][:STARTS]
-    for start in starts:
+    for match in islice(re.finditer(r"\[", text), STARTS):
         try:
-            value, _ = decoder.raw_decode(text, start)
+            found, _ = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
             continue
-        found = value.get("questions") if isinstance(value, dict) else value
-        if isinstance(found, list) and found and any(isinstance(item, dict) for item in found):
-            return found
-    if not starts:
-        raise ValueError("it holds no JSON")
-    raise ValueError('it holds no whole JSON object with a list "questions" of at least one object')
+        if any(isinstance(item, dict) for item in found):
+            return list(found)
+    raise ValueError('it holds no whole JSON list "questions" of objects')
 
 
 STARTS = 64

@@ -44,7 +44,7 @@ def write(tmp_path):
 
     def run(server, clip=CLIP, captions=CAPTIONS, n=2, seed=0, language="English"):
         async def main():
-            client = Client(Endpoint("stub", server.url), ledger, patience=1)
+            client = Client(Endpoint("stub", server.url), ledger, patience=0.01)
             options = {"questions_per_clip": n, "language": language, "writer": client}
             try:
                 return await LLM(Context(seed=seed, prompts=Prompts(), **options)).write(clip, captions)
@@ -147,7 +147,7 @@ def test_no_second_repair(serve, write):
     server = serve(lambda body: f"Dogs! {len(body['messages'])}")
     [row] = write(server)
     assert (row.stage, row.reason, row.raw) == ("write", "unparsable", "Dogs! 1\n\nDogs! 3")
-    assert "no JSON" in row.error and row.key and server.stats()["requests"] == 2
+    assert "no whole JSON" in row.error and row.key and server.stats()["requests"] == 2
 
 
 def test_no_captions_ask_nobody(serve, write):

@@ -119,6 +119,7 @@ READINGS = [
     ("A", LETTERS, "both", 3),
     ("(A) D", LETTERS, "both", 0),
     ("(A) A", LETTERS, "letters", None),
+    ("(D) A", LETTERS, "letters", 3),
     ("The answer is B.", LETTERS, "letters", 1),
     ("The answer is B.", LETTERS, "text", 2),
     ("A, B, C, D", LETTERS, "both", None),
@@ -147,6 +148,8 @@ READINGS = [
     ("答案是狗叫声。", HAN, "text", 0),
     ("我听到的是猫叫声", HAN, "text", 1),
     ("狗叫声或猫叫声", HAN, "text", None),
+    ("ドラムの音です", ("ドラム", "ギター"), "text", 0),
+    ("ドラムロールです", ("ドラム", "ギター"), "text", None),
     ("الإجابة هي قطة", ARABIC, "text", 1),
     ("قطة.", ARABIC, "text", 1),
     ("قطط", ARABIC, "text", None),
@@ -201,7 +204,7 @@ def test_gold_is_read_as_itself_and_nothing_less_is(choices, data, labels):
 )
 def test_letter_salad_is_no_answer(choices, letters, between):
     text = between.join(letters)
-    assume(fold(text) not in {fold(choice) for choice in choices})
+    assume(sum(ord(label) - ord("A") < len(choices) for label in letters) >= 2)
     assert read(text, [f"the {choice} sound" for choice in choices], "letters") is None
     assert read(f"The answer is {text}", [f"the {choice} sound" for choice in choices], "letters") is None
 

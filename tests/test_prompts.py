@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -128,21 +129,23 @@ def test_questions_are_found(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    "text",
     [
-        ("", "no JSON"),
-        ("1. What is heard?", "no JSON"),
-        (ANSWER[:-20], "no whole JSON"),  # cut off
-        ('{"questions": []}', "no whole JSON"),
-        ('{"questions": "none"}', "no whole JSON"),
-        ("[[1, 2]]", "no whole JSON"),
-        ("[" * 1_000_000, "no whole JSON"),
-        ("{" * 1_000_000, "no whole JSON"),
+        "",
+        "1. What is heard?",
+        ANSWER[:-20],  # cut off
+        '{"questions": []}',
+        '{"questions": "none"}',
+        "[[1, 2]]",
+        "[" * 1_000_000,
+        "[{" * 1_000_000,
     ],
 )
-def test_answers_without_questions(text, says):
-    with pytest.raises(ValueError, match=says):
+def test_answers_without_questions(text):
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="no whole JSON list"):
         parse_questions(text)
+    assert time.perf_counter() - started < 3
 
 
 def test_a_draft_is_tidied():
