@@ -198,7 +198,7 @@ def _in_braces(text: str) -> str:
     return text
 
 
-ALONE = re.compile(r"(?:(?:the )?(?:option|choice|letter) )?[\[(]?([a-j])[\])]?", re.IGNORECASE)
+ALONE = re.compile(r"(?:(?:the )?(?:option|choice|letter|answer) )?[\[(]?([a-j])[\])]?", re.IGNORECASE)
 HARD = re.compile(
     r"(?<!\w)[\[(] ?([a-jA-J]) ?[\])]|^[*_\"'`]*(?:(?:[Oo]ption|[Cc]hoice) )?([a-jA-J])(?:[).:\]]| [-–—](?= ))"
 )
@@ -213,9 +213,13 @@ def _read_span(span: _Span, menu: _Menu, labels: Labels) -> int | None:
     if index is None and len(span.text) <= menu.longest + (SHORT if span.kind == "whole" else LONG):
         text, rest = _first_sentence(span, menu, labels) if span.kind == "phrase" else (span.text, "")
         index = _read_sentence(text, menu, labels, marked=span.kind != "whole")
-    if index is None or any(_exact(piece, menu, labels) not in (None, index) for piece in PIECES.split(rest)):
-        return None
-    return index
+    return index if index is None or _listed(rest, menu, labels) <= {index} else None
+
+
+def _listed(rest: str, menu: _Menu, labels: Labels) -> set[int]:
+    """The choices of a list, labelled or not, that goes on behind a phrase."""
+    pieces = [*PIECES.split(rest), *(HARD.sub("", line, count=1) for line in rest.split("\n"))]
+    return {index for piece in pieces if (index := _exact(piece, menu, labels)) is not None}
 
 
 def _exact(text: str, menu: _Menu, labels: Labels) -> int | None:
@@ -260,12 +264,11 @@ def _read_sentence(text: str, menu: _Menu, labels: Labels, *, marked: bool) -> i
     negated = _negated(found.masked)
     said = {index for start, index in found.mentions if not negated[start]}
     named: set[int | None] = {index for start, index in found.labels if not negated[start]}
+    if labels != "text":
+        named |= {_index(match[1], menu) for match in CAPITAL.finditer(found.masked) if not negated[match.start()]}
     if found.mentions:
-        return said.pop() if len(said) == 1 and named <= said else None
-    if labels == "text" or not marked:
-        return None
-    named |= {_index(match[1], menu) for match in CAPITAL.finditer(found.masked) if not negated[match.start()]}
-    return named.pop() if len(named) == 1 else None
+        return said.pop() if len(said) == 1 and named - {None} <= said else None
+    return named.pop() if marked and len(named) == 1 else None
 
 
 def _index(label: str, menu: _Menu) -> int | None:

@@ -68,6 +68,10 @@ READINGS = [
     ("The answer is dog. cat. A cow.", ANIMALS, "text", None),
     ("The answer is B\nC\nD", ANIMALS, "letters", None),
     ("The answer is dog, since " + "it barks and " * 20 + "growls.", ANIMALS, "text", 0),
+    ("The answer is: (A) dog\n(B) dog barking\n(C) cat", ANIMALS, "letters", None),
+    ("The answer is: A. dog\nB. dog barking\nC. cat", ANIMALS, "text", None),
+    ("B\n\nThe dog is quiet.", ANIMALS, "letters", None),  # B is another
+    ("B\n\nI hear a dog barking.", ANIMALS, "letters", 1),
     # denied
     ("not dog", ANIMALS, "text", None),
     ("It isn't a dog", ANIMALS, "text", None),
