@@ -56,6 +56,7 @@ READINGS = [
     ("<answer>cat", ANIMALS, "text", 2),
     ("<answer>The answer is cat</answer> dog", ANIMALS, "text", 2),
     (r"So \boxed{\text{cat}}", ANIMALS, "text", 2),
+    (r"\boxed{cat} as the dog is quiet", ANIMALS, "text", 2),
     ("<answer>cat</answer> Yes: <answer>Cat.</answer>", ANIMALS, "text", 2),
     ("<answer>dog</answer><answer>cat</answer>", ANIMALS, "text", None),
     ("The answer is dog. <answer>cat</answer>", ANIMALS, "text", None),
