@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
 import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import datagen
 
@@ -69,10 +74,53 @@ def test_no_tracked_file_names_a_registry_host_or_a_place_on_a_machine():
         assert not found, f"{path.relative_to(ROOT)}: {found}"
 
 
+def constraints() -> list[str]:
+    return (ROOT / "constraints.txt").read_text().splitlines()[1:]
+
+
 def test_constraints_are_bare_pins():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
-    assert lines == sorted(lines)
-    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
+    assert constraints() == sorted(constraints())
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in constraints())
+
+
+def test_constraints_hold_every_dependency_and_its_dependencies():
+    pinned = {line.partition("==")[0] for line in constraints()}
+    extras = PROJECT["project"]["optional-dependencies"]
+    asked = [*PROJECT["project"]["dependencies"], *(text for texts in extras.values() for text in texts)]
+    waiting, needed = [Requirement(text) for text in asked], set()
+    while waiting:
+        found = waiting.pop()
+        name = canonicalize_name(found.name)
+        if name in needed or name == "datagen-audioqa":
+            continue
+        needed.add(name)
+        if name == "torch":  # which pins its own GPU libraries, and needs them on some machines only
+            continue
+        try:
+            below = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:  # of an extra that is not installed here
+            continue
+        wanted = [*found.extras, ""]
+        waiting += [r for r in below if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in wanted)]
+    assert needed <= pinned, f"not pinned: {sorted(needed - pinned)}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target} is not there"
+
+
+def test_the_plug_in_of_the_readme_runs(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(# mine\.py\n.*?)```", text, re.DOTALL)
+    (call,) = re.findall(r"^    PYTHONPATH=\. datagen (build .*)$", text, re.MULTILINE)
+    (tmp_path / "mine.py").write_text(code.replace("rain", "loud"))
+    command = [sys.executable, "-c", "from datagen.cli import main; main()", *call.split(), "--limit", "20", "--json"]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rejected"]["mine:NoWeather"]["weather"] > 0
 
 
 def test_cli_page_is_the_real_help():
