@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from datagen.audio import Audio, decode_ahead, sha256
+from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
 from datagen.errors import AudioError, OverBudget, UsageError
 from datagen.filters import DEFAULT, FILTERS, PROBES
@@ -616,6 +617,7 @@ def finish(
         spool.keep(record)
     run.write(Verdict, judged.verdicts)
     run.write(Failure, pl.concat([failures, judged.dropped], how="vertical_relaxed"))
+    judged.verdicts = judged.dropped = failures.clear()  # written; what follows needs the memory
     card = describe(config, run, judged, source, meter, clients)
     write_dataset(judged.kept, run.path / "dataset", card)
     counts = count(run, judged, failures, clients, started)
@@ -653,7 +655,6 @@ def describe(
     """What the card says of the run: nothing of the machine, the hour, or what was paid only now."""
     from importlib.metadata import version
 
-    clips = run.read(Clip)
     return {
         "version": version("datagen-audioqa"),
         "seed": config.seed,
@@ -667,10 +668,19 @@ def describe(
             for role, client in sorted(clients.items())
         ],
         "prompts": Prompts(config.prompts).hashes() if clients else {},
-        "licenses": dict(sorted(Counter(clips["license"].to_list()).items())),
-        "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": clips.height}},
+        "licenses": licenses(run),
+        "baselines": baselines(judged.kept),
+        "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": run.rows(Clip)}},
         "list_price_usd": meter.cost_usd if clients else 0.0,
     }
+
+
+def licenses(run: Run) -> dict[str, int]:
+    """Licence → clips, in order of licence."""
+    import polars as pl
+
+    table = pl.scan_parquet(run.path / "clips.parquet").group_by("license").len().sort("license")
+    return dict(table.collect().iter_rows())
 
 
 def dry_run(config: Config, survey: Survey, parts: Parts, clients: Mapping[str, Client]) -> dict[str, Any]:

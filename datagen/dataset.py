@@ -151,7 +151,7 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
         "skills": Counter(kept["skill"].to_list()).most_common(),
         "domains": Counter(kept["domain"].to_list()).most_common(),
         "positions": positions(kept),
-        "baselines": baselines(kept),
+        "baselines": card.get("baselines") or baselines(kept),
         "models": models,
         "circular": circular(models),
         "measured": set(card["writers"]) <= {"rules"} and set(card["captioners"]) <= {"labels", "acoustic"},

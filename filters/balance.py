@@ -100,24 +100,41 @@ def reletter(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     and change it. Needs `id`, `choices`, `answer`, `answer_index`, and `split` where there is one.
     """
     import polars as pl
+    import pyarrow as pa
 
-    ids, sets = table["id"].to_list(), table["choices"].to_list()
-    answers = table["answer"].to_list()
+    ids, sizes = table["id"].to_list(), table["choices"].list.len().to_list()
     splits = table["split"].to_list() if "split" in table.columns else [""] * table.height
     groups: dict[tuple[str, int], list[int]] = {}
-    for row, (part, choices) in enumerate(zip(splits, sets, strict=True)):
-        groups.setdefault((part, len(choices)), []).append(row)
+    for row, group in enumerate(zip(splits, sizes, strict=True)):
+        groups.setdefault(group, []).append(row)
     places = [0] * table.height
     for (part, size), rows in groups.items():
         rows.sort(key=lambda row: (derive(seed, "place", ids[row]), ids[row]))
         first = derive(seed, "first place", part, size)
         for rank, row in enumerate(rows):
             places[row] = (first + rank) % size
-    ordered = [reordered(*row, seed) for row in zip(ids, sets, answers, places, strict=True)]
+    ordered = []
+    for start in range(0, table.height, SLICE):  # a list of all choices as Python texts would take 4 kB a question
+        some = table.slice(start, SLICE).select("id", "choices", "answer")
+        drawn = zip(some.iter_rows(), places[start : start + SLICE], strict=True)
+        ordered.append(
+            pa.array(
+                [
+                    reordered(question_id, choices, answer, place, seed)
+                    for (question_id, choices, answer), place in drawn
+                ],
+                pa.list_(pa.string()),
+            )
+        )
+    lettered = pl.from_arrow(pa.chunked_array(ordered, pa.list_(pa.string())))
     return table.with_columns(
-        pl.Series("choices", ordered, dtype=pl.List(pl.String)),
+        pl.Series("choices", lettered, dtype=pl.List(pl.String)),
         pl.Series("answer_index", places, dtype=table.schema["answer_index"]),
     )
+
+
+SLICE = 5_000
+"""Questions reordered at a time."""
 
 
 def reordered(question_id: str, choices: Sequence[str], answer: str, place: int, seed: int) -> list[str]:
