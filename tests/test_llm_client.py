@@ -264,7 +264,7 @@ def test_a_request_that_alone_is_refused_is_given_up_after_the_patience(serve, r
         return "429" if prompt == first[0] else ""
 
     server.draw = draw
-    results = run(server, ask(*(request(f"q{i}") for i in range(40))), patience=0.3, concurrency=2)
+    results = run(server, ask(*(request(f"q{i}") for i in range(100))), patience=1.0, concurrency=2)
     assert [type(result) for result in results if isinstance(result, Exception)] == [TransientError]
 
 
@@ -464,7 +464,7 @@ def test_a_cancelled_run_keeps_what_was_answered(serve, run, ledger):
 
     async def work(client):
         tasks = [asyncio.create_task(client.ask(request(f"q{i}"))) for i in range(200)]
-        await asyncio.sleep(0.15)
+        await asyncio.wait(tasks[:8])
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
