@@ -621,6 +621,7 @@ def finish(
     card = describe(config, run, judged, source, meter, clients)
     write_dataset(judged.kept, run.path / "dataset", card)
     counts = count(run, judged, failures, clients, started)
+    judged.kept = judged.kept.clear()
     run.save(**card, config=public(config), counts=counts, spent_usd=counts["cost_usd"], seconds=counts["seconds"])
     write_report(run.path)
     spool.discard()

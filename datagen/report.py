@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen import audio as sound
-from datagen.baselines import baselines
 from datagen.dataset import environment, positions
 from datagen.errors import AudioError
 from datagen.run import replace_text
@@ -54,7 +53,7 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
         .render(
             run=state,
             rows=kept.height,
-            baselines=state.get("baselines") or baselines(kept),
+            baselines=state["baselines"],
             positions=positions(kept),
             skills=kept["skill"].value_counts().sort("count", "skill", descending=[True, False]).rows(),
             domains=kept["domain"].value_counts().sort("count", "domain", descending=[True, False]).rows(),
@@ -68,12 +67,14 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
 
 
 def kept_questions(run: Path) -> pl.DataFrame:
-    """The published questions with `split`, less captions and provenance."""
+    """What the plots need of the published questions, with `split`."""
     import polars as pl
 
-    heavy = ["captions", "provenance", "audio_dependence"]
+    columns = ["id", "clip_id", "choices", "answer", "answer_index", "domain", "skill"]
     files = sorted((run / "dataset" / "data").glob("*.parquet"))
-    tables = [pl.scan_parquet(file).drop(heavy).with_columns(split=pl.lit(file.name.split("-")[0])) for file in files]
+    tables = [
+        pl.scan_parquet(file).select(columns).with_columns(split=pl.lit(file.name.split("-")[0])) for file in files
+    ]
     return pl.concat(tables).collect()
 
 
@@ -82,10 +83,11 @@ def sample(kept: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
     import polars as pl
 
     ranks = pl.Series("rank", [derive(seed, "report", id) for id in kept["id"]], dtype=pl.UInt64)
-    drawn = kept.with_columns(ranks).sort("rank")
+    drawn = kept.select("id", "clip_id", "skill").with_columns(ranks).sort("rank")
     drawn = drawn.with_columns(again=pl.int_range(pl.len()).over("clip_id"))
     drawn = drawn.with_columns(turn=pl.int_range(pl.len()).over("skill", "again"))
-    return drawn.sort("again", "turn", "skill").head(n).sort("skill", "rank").drop("rank", "again", "turn")
+    chosen = drawn.sort("again", "turn", "skill").head(n).sort("skill", "rank")
+    return chosen.select("id").join(kept, on="id", how="left", maintain_order="left")
 
 
 def lengths(kept: pl.DataFrame) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def items_of(run: Path, chosen: pl.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **row,
+            "question": questions[row["id"]][0]["question"],
             "clip": clips[row["clip_id"]][0],
             "captions": captions.get(row["clip_id"], []),
             "verdicts": verdicts.get(row["id"], []),

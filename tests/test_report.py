@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import soundfile as sf
 
+from datagen.baselines import baselines
 from datagen.dataset import write_dataset
 from datagen.records import Caption, Clip, Failure, Question, Verdict, schema
 from datagen.report import sample, spectrogram, write_report
@@ -84,7 +85,7 @@ def make_run(folder, n=8, text="Which?", state=None):
         split=pl.when(pl.col("clip_id") == "demo/0").then(pl.lit("validation")).otherwise(pl.lit("train")),
     )
     write_dataset(kept, folder / "dataset", STATE | (state or {}))
-    run.save(**STATE | (state or {}))
+    run.save(**STATE | {"baselines": baselines(kept)} | (state or {}))
     return folder
 
 
