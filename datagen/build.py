@@ -26,7 +26,7 @@ from urllib.parse import urlsplit, urlunsplit
 from datagen.audio import Audio, decode_ahead, sha256
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
-from datagen.errors import AudioError, OverBudget, UsageError
+from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
 from datagen.filters import DEFAULT, FILTERS, PROBES
 from datagen.filters.wellformed import problem
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from datagen.questions import Writer
     from datagen.sources import Source
 
-__all__ = ["Config", "Interrupted", "build"]
+__all__ = ["Config", "build"]
 
 NO_MODEL = {"labels", "acoustic"}
 """Captioners that ask no server."""
@@ -125,10 +125,6 @@ class Config:
     def reads(self) -> bool:
         """Whether some filter asks the reader."""
         return bool((self.reader_model or self.model) and any(name in PROBES or ":" in name for name in self.filters))
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM; the run is resumable."""
 
 
 @dataclass

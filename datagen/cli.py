@@ -6,14 +6,17 @@ Exit codes: 0 done; 1 done with failures that are listed; 2 the call or the inpu
 from __future__ import annotations
 
 import errno
+import io
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from datagen.errors import DatagenError, UsageError
+from datagen.errors import DatagenError, Interrupted, UsageError
 
 __all__ = ["app", "main"]
 
@@ -27,14 +30,19 @@ app = typer.Typer(
 )
 
 
+def shown(text: str) -> str:
+    """`text` in one line, with what could move a terminal's cursor written out: names of files hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def say(text: str) -> None:
     """One line for a person; standard output belongs to results."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(shown(text), file=sys.stderr)  # noqa: T201
 
 
 def print_json(value: Any) -> None:
-    """The one JSON object of `--json`."""
-    print(json.dumps(value, ensure_ascii=False))  # noqa: T201
+    """The one JSON object of `--json`, in ASCII: a terminal's encoding cannot spoil it."""
+    print(json.dumps(value))  # noqa: T201
 
 
 def configured(context: typer.Context, file: Path | None) -> Path | None:
@@ -46,17 +54,31 @@ def configured(context: typer.Context, file: Path | None) -> Path | None:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--config {file}: {error}: give a TOML file with the flags' names as keys") from None
-    known = {parameter.name for parameter in context.command.params} - {"config"}
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in values:
-        if key not in known:
-            raise UsageError(f"--config {file}: unknown key {key!r}: use {', '.join(sorted(filter(None, known)))}")
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--config {file}: {why}: give a TOML file with the flags' names as keys") from None
+    known = {option.opts[0].lstrip("-"): option for option in context.command.params if option.name != "config"}
+    defaults = dict(context.default_map or {})
     for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = ",".join(map(str, value))
-    context.default_map = {**(context.default_map or {}), **values}
+        option = known.get(key.replace("_", "-"))
+        if option is None or option.name is None:
+            raise UsageError(f"--config {file}: unknown key {key!r}: use {', '.join(sorted(known))}")
+        is_flag = getattr(option, "is_flag", False)
+        if isinstance(value, dict) or isinstance(value, bool) != is_flag:
+            kind = "true or false" if is_flag else "a value like that of the flag"
+            raise UsageError(f"--config {file}: {key} = {json.dumps(value, default=str)}: give {kind}")
+        defaults[option.name] = ",".join(map(str, value)) if isinstance(value, list) else value
+    context.default_map = defaults
     return file
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Says how to go on after Ctrl-C; typer would turn it into an exit without a word."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(f"datagen: {error or 'interrupted'}")
+        raise typer.Exit(130) from None
 
 
 def names(text: str | None) -> tuple[str, ...]:
@@ -129,19 +151,19 @@ def build_command(
     from datagen.build import Config, build
     from datagen.filters import DEFAULT
 
-    counts = build(
-        Config(
-            source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
-            captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
-            captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
-            reader_url=reader_url, model_revision=model_revision, questions=questions,
-            questions_per_clip=questions_per_clip,
-            filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
-            license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
-            workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
-            dry_run=dry_run,
-        )
+    config_ = Config(
+        source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
+        captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
+        captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
+        reader_url=reader_url, model_revision=model_revision, questions=questions,
+        questions_per_clip=questions_per_clip,
+        filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
+        license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
+        workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
+        dry_run=dry_run,
     )  # fmt: skip
+    with resumable():
+        counts = build(config_)
     if json_:
         print_json(counts)
     elif dry_run:
@@ -168,7 +190,9 @@ def say_outcome(counts: dict[str, Any]) -> None:
     for name, why in counts["rejected"].items():
         say(f"  {name:<12} −{sum(why.values()):<6} {', '.join(f'{reason} {n}' for reason, n in why.items())}")
     if not counts["kept"]:
-        say("no question was kept: the reasons are above and in rejected.parquet")
+        reasons = counts["rejected"] or counts["failed"]
+        cure = "the reasons are in rejected.parquet" if reasons else "none was written: try another --captioner"
+        say(f"no question was kept: {cure}")
     if counts["failed"]:
         stages = ", ".join(f"{stage} {n}" for stage, n in counts["failed"].items())
         say(f"failed: {stages}; each with its reason in {counts['out']}/rejected.parquet, for example")
@@ -190,7 +214,7 @@ def inspect_command(
     if json_:
         print_json(found)
     else:
-        print(rendered(found))  # noqa: T201
+        print("\n".join(map(shown, rendered(found).splitlines())))  # noqa: T201
 
 
 @app.command("list")
@@ -212,19 +236,34 @@ def list_command(
 
 def main() -> None:
     """Entry point of the `datagen` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(standalone_mode=True)
+        for word in sys.argv[1:]:
+            if word != word.encode(errors="replace").decode():
+                raise UsageError(f"{ascii(word)}: is not UTF-8, and no table can hold it: rename it")
+        sys.exit(app(standalone_mode=False))
     except UsageError as error:
         say(f"datagen: {error}")
         sys.exit(2)
+    except Interrupted as error:
+        say(f"datagen: {error}")
+        sys.exit(130)
     except DatagenError as error:
         say(f"datagen: {error}")
         sys.exit(1)
-    except KeyboardInterrupt as error:
-        say(f"datagen: {error or 'interrupted'}")
-        sys.exit(130)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         say(f"datagen: {error.filename or 'disk'}: {error.strerror}: make room; the same command goes on where it was")
         sys.exit(1)
+    except Exception as error:
+        wrong = getattr(error, "format_message", None)  # of typer's errors, whose classes moved between its versions
+        if wrong is None:
+            raise
+        if len(sys.argv) == 1:
+            print(wrong(), file=sys.stderr)  # noqa: T201  (the help)
+        else:
+            say(f"datagen: {wrong().rstrip('.')}: see `{error.ctx.command_path} --help`")  # type: ignore[attr-defined]
+        sys.exit(2)

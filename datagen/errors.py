@@ -2,6 +2,7 @@
 
 DatagenError
 ├── UsageError            the call or the input is wrong: one line, exit 2
+├── Interrupted           Ctrl-C or SIGTERM; the run can go on: exit 130
 ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
 ├── LedgerError           the ledger cannot be read or written in mid-run: stops it, exit 1; what is committed stands
 └── ModelError            a question to a model failed
@@ -19,6 +20,7 @@ __all__ = [
     "AudioError",
     "DatagenError",
     "Denied",
+    "Interrupted",
     "LedgerError",
     "ModelError",
     "OverBudget",
@@ -35,6 +37,10 @@ class DatagenError(Exception):
 
 class UsageError(DatagenError):
     """The call or the input is wrong; the command line prints the one line and exits with 2."""
+
+
+class Interrupted(DatagenError):
+    """Ctrl-C or SIGTERM. No KeyboardInterrupt, of which the command line library makes a bare exit."""
 
 
 class AudioError(DatagenError):

@@ -24,8 +24,19 @@ def inspect(run: Path, id: str) -> dict[str, Any]:
     """
     if not (run / "run.json").exists():
         raise UsageError(f"{run}: holds no run.json: give the folder that `datagen build --out` wrote")
+    import polars as pl
+
     folder = Run(run)
-    clip_id, question_id = find(run, id)
+    try:
+        return found_in(folder, *find(run, id))
+    except pl.exceptions.PolarsError as error:
+        why = str(error).split("\n")[0]
+        raise UsageError(f"{run}: a table cannot be read: {why}: start the build again to write it anew") from None
+
+
+def found_in(folder: Run, clip_id: str, question_id: str) -> dict[str, Any]:
+    """All rows of one clip, or of one question with its clip."""
+    run = folder.path
     found: dict[str, Any] = {
         "clip": rows(run, Clip, "id", clip_id)[:1],
         "captions": rows(run, Caption, "clip_id", clip_id),

@@ -60,11 +60,16 @@ def resolve(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 def _load(kind: str, path: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise ImportError(f"{module!r} is no name of a module")
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"{kind} {path!r} cannot be imported ({error}): check the path and the installed extras"
         ) from None
+    if not callable(found):
+        raise UsageError(f"{kind} {path!r} is a {type(found).__name__}: name a class or function that makes a {kind}")
+    return found
 
 
 def known(kind: str) -> dict[str, str]:

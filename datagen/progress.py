@@ -25,7 +25,7 @@ class Progress:
     def __init__(self, total: int, clients: Mapping[str, Client]) -> None:
         self.total = total
         self.stats = [client.stats for client in set(clients.values())]
-        self.clips = self.questions = self.failures = 0
+        self.done = self.clips = self.questions = self.failures = 0
         self.started = self.said = time.monotonic()
         self._live: Any = None
 
@@ -45,7 +45,7 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        if self.clips:
+        if self.done:
             print(self.line(), file=sys.stderr)  # noqa: T201
 
     def clip(self, rows: Iterable[object]) -> None:
@@ -54,6 +54,7 @@ class Progress:
             self.clips += isinstance(row, Clip)
             self.questions += isinstance(row, Question)
             self.failures += isinstance(row, Failure)
+            self.done += isinstance(row, Clip) or (isinstance(row, Failure) and row.stage == "audio")
         now = time.monotonic()
         if self._live is None and now - self.said >= EVERY:
             self.said = now
@@ -62,16 +63,16 @@ class Progress:
     def line(self) -> str:
         """What there is to say, in one line."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
-        rate = self.clips / elapsed
-        parts = [f"{self.clips}/{self.total} clips", f"{rate:.1f}/s", f"{self.questions} questions"]
+        rate = self.done / elapsed
+        parts = [f"{self.done}/{self.total} clips", f"{rate:.1f}/s", f"{self.questions} questions"]
         if self.failures:
             parts.append(f"{self.failures} failed")
         if self.stats:
             cost = sum(s.cost for s in self.stats)
             parts.append(f"{sum(s.calls for s in self.stats)} calls ({sum(s.in_flight for s in self.stats)} in flight)")
-            parts.append(f"${cost:.2f} of about ${cost / max(self.clips, 1) * self.total:.2f}")
-        if 0 < self.clips < self.total:
-            left = int((self.total - self.clips) / rate)
+            parts.append(f"${cost:.2f} of about ${cost / max(self.done, 1) * self.total:.2f}")
+        if 0 < self.done < self.total:
+            left = int((self.total - self.done) / rate)
             parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
         return " · ".join(parts)
 
@@ -80,5 +81,5 @@ class Progress:
         from rich.table import Table
 
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(ProgressBar(total=max(self.total, 1), completed=self.clips, width=30), self.line())
+        grid.add_row(ProgressBar(total=max(self.total, 1), completed=self.done, width=30), self.line())
         return grid

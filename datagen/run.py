@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,11 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[Run]:
-        """Makes the folder and locks it. Raises UsageError when another process works in it, naming its pid."""
+        """Makes the folder and locks it. Raises UsageError when another process works in it, naming its pid.
+
+        A folder made for a call that turns out to be wrong is taken away again.
+        """
+        made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
@@ -69,7 +73,18 @@ class Run:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            yield self
+            try:
+                yield self
+            except UsageError:
+                if made and not (self.path / "run.json").exists():
+                    self._remove_empty()
+                raise
+
+    def _remove_empty(self) -> None:
+        for name in (".lock", "ledger.sqlite"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # something of another's stands in it
+            self.path.rmdir()
 
     def earlier(self) -> dict[str, Any] | None:
         """What an earlier run left in run.json, or None. Raises UsageError when that is no run of ours."""
@@ -78,7 +93,7 @@ class Run:
             return None
         if not file.exists():
             strangers = sorted(
-                p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite")
+                p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite", "run.json.tmp")
             )
             if any(not name.startswith("ledger.sqlite") for name in strangers):
                 raise UsageError(f"--out {self.path}: holds {strangers[0]!r} but no run.json: choose an empty folder")
@@ -87,8 +102,8 @@ class Run:
             state = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, OSError) as error:
             raise UsageError(f"{file}: {error}: it is no run.json of ours; move the folder away") from None
-        if not isinstance(state, dict):
-            raise UsageError(f"{file}: holds a {type(state).__name__}, not an object; move the folder away")
+        if not isinstance(state, dict) or not isinstance(state.get("fingerprints"), dict):
+            raise UsageError(f"{file}: holds no fingerprints of a run: it is no run.json of ours; move the folder away")
         return state
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:

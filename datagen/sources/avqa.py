@@ -175,9 +175,15 @@ def _vggsound(file: Path) -> dict[tuple[str, int | None], tuple[str, ...]]:
     if not file.is_file():
         return {}
     labels: dict[tuple[str, int | None], tuple[str, ...]] = {}
-    with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-        for number, row in enumerate(csv.reader(lines), start=1):
-            if len(row) < 3 or not row[1].strip().isdecimal():
-                raise UsageError(f"{file}: line {number}: not id,start,label,split: use VGGSound's own vggsound.csv")
-            labels[row[0].strip(), int(row[1])] = (" ".join(row[2].split()),)
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            for number, row in enumerate(csv.reader(lines), start=1):
+                if len(row) < 3 or not row[1].strip().isdecimal():
+                    raise UsageError(
+                        f"{file}: line {number}: not id,start,label,split: use VGGSound's own vggsound.csv"
+                    )
+                labels[row[0].strip(), int(row[1])] = (" ".join(row[2].split()),)
+    except (OSError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"{file}: {why}: use VGGSound's own vggsound.csv, or move it away") from None
     return labels

@@ -27,7 +27,10 @@ def folder(path: Path, option: str) -> Path:
         os.scandir(path).close()
     except OSError as error:
         raise UsageError(f"{option} {path}: {error.strerror}: name a folder of audio files") from None
-    return path.resolve()
+    root = path.resolve()
+    if str(root) != printable(str(root)):
+        raise UsageError(f"{option} {printable(str(root))}: the path is not UTF-8, and no table can hold it: rename it")
+    return root
 
 
 def find(root: Path, name: str) -> Path | str:

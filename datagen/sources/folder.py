@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -159,7 +160,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _check_columns(place: str, columns: Any) -> None:
     known = ", ".join(COLUMNS)
-    for column in columns:
+    for column, times in Counter(columns).items():
+        if times > 1:
+            raise UsageError(f"{place}: {times} columns {column!r}: name each once")
         if column not in COLUMNS:
             raise UsageError(f"{place}: unknown column {column!r}: known are {known}")
     if "file" not in columns:

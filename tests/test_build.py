@@ -1,0 +1,235 @@
+"""The whole build: real clips, a real loopback model server, a real ledger; the same bytes whatever the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import world
+from model_server import ModelServer
+
+from datagen.build import Config, build
+from datagen.errors import Denied, UsageError
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from kill import write_clips
+
+COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
+
+
+def digests(run: Path) -> dict[str, str]:
+    files = [*run.glob("*.parquet"), *(path for path in (run / "dataset").rglob("*") if path.is_file())]
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def served():
+    with ModelServer(world.respond, latency=0.002) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus") / "clips"
+    write_clips(folder, 12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llm(served, clips):
+    def config(out, **changes):
+        known = {"source": "folder", "audio": clips, "model": "stub", "base_url": served.url, "questions_per_clip": 2}
+        return Config(**{**known, "out": out, "captions_per_clip": 2, **changes})
+
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(llm, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, build(llm(out))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    return out, build(Config("demo", out=out))
+
+
+def test_the_demo_keeps_enough_questions_of_enough_skills(demo):
+    out, counts = demo
+    kept = pl.read_parquet(out / "dataset/data/*.parquet")
+    forms = kept["provenance"].str.json_path_match("$.form").value_counts(sort=True)
+    assert counts["kept"] == kept.height >= 60
+    assert kept["skill"].n_unique() >= 8
+    assert forms["count"][0] <= 0.2 * kept.height
+
+
+def test_the_demo_has_the_same_bytes_for_any_number_of_workers(demo, tmp_path):
+    build(Config("demo", out=tmp_path / "one", workers=1))
+    assert digests(tmp_path / "one") == digests(demo[0])
+    build(Config("demo", out=tmp_path / "one", workers=7))
+    assert digests(tmp_path / "one") == digests(demo[0])
+
+
+def test_answers_stand_at_every_place_equally_often(demo):
+    table = pl.concat(
+        pl.read_parquet(file).with_columns(split=pl.lit(file.name[:5])) for file in demo[0].glob("dataset/data/*")
+    ).with_columns(size=pl.col("choices").list.len())
+    for group in table.partition_by("split", "size"):
+        counts = [(group["answer_index"] == place).sum() for place in range(group["size"][0])]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_every_question_is_kept_or_rejected_once(run):
+    out, counts = run
+    kept = pl.read_parquet(out / "dataset/data/*.parquet")["id"].to_list()
+    dropped = pl.read_parquet(out / "rejected.parquet")["question_id"].to_list()
+    assert sorted(kept + dropped) == sorted(pl.read_parquet(out / "questions.parquet")["id"])
+    assert counts["questions"] - counts["kept"] == sum(sum(why.values()) for why in counts["rejected"].values())
+    funnel = json.loads((out / "run.json").read_text())["funnel"]
+    assert all(step["in"] - step["out"] == sum(step["reasons"].values()) for step in funnel)
+
+
+@pytest.mark.parametrize("workers", [1, 7])
+def test_a_model_built_set_has_the_same_bytes_for_any_number_of_workers(run, llm, tmp_path, workers):
+    build(llm(tmp_path / "again", workers=workers))
+    assert digests(tmp_path / "again") == digests(run[0])
+
+
+def test_other_filters_pay_nothing(run, llm, tmp_path, served):
+    shutil.copytree(run[0], tmp_path / "r")
+    before = served.stats()["requests"]
+    counts = build(llm(tmp_path / "r", filters=("wellformed", "consistency", "balance"), split=0.5))
+    assert (counts["calls"], served.stats()["requests"]) == (0, before)
+
+
+@pytest.mark.parametrize(("change", "says"), [({"seed": 1}, "seed was 0, now 1"), ({"language": "French"}, "language")])
+def test_other_inputs_are_refused(run, llm, change, says):
+    with pytest.raises(UsageError, match=says):
+        build(llm(run[0], **change))
+
+
+def test_a_dry_run_sends_and_writes_nothing(llm, tmp_path, served):
+    before = served.stats()["requests"]
+    estimate = build(llm(tmp_path / "r", dry_run=True))
+    assert estimate["calls"] == 12 * (2 + 1 + 2 * 3)
+    assert served.stats()["requests"] == before
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_target_is_met_to_the_question(llm, tmp_path):
+    counts = build(llm(tmp_path / "r", target=9))
+    assert counts["kept"] == pl.read_parquet(tmp_path / "r/dataset/data/*.parquet").height == 9
+    assert counts["clips"] < 12
+
+
+def test_a_limit_can_grow_in_place(llm, tmp_path):
+    assert build(llm(tmp_path / "r", limit=3))["clips"] == 3
+    grown = build(llm(tmp_path / "r", limit=5))
+    assert (grown["clips"], grown["calls"]) == (5, 2 * (2 + 1 + 2 * 3))
+
+
+def test_a_model_that_talks_nonsense_leaves_its_raw_answers(clips, serve, tmp_path):
+    server = serve(lambda body: "I like trains.")
+    counts = build(Config("folder", audio=clips, out=tmp_path, model="stub", base_url=server.url, limit=2))
+    rejected = pl.read_parquet(tmp_path / "rejected.parquet")
+    assert (counts["kept"], counts["failed"]) == (0, {"write": 2})
+    assert all("I like trains." in raw for raw in rejected["raw"])
+
+
+def test_no_server_is_said_within_five_seconds(clips, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(UsageError, match="no server answers at"):
+        build(Config("folder", audio=clips, out=tmp_path, model="m", base_url="http://127.0.0.1:9"))
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_denies_stops_the_run(clips, serve, tmp_path):
+    server = serve(status=401)
+    with pytest.raises((UsageError, Denied), match="OPENAI_API_KEY"):
+        build(Config("folder", audio=clips, out=tmp_path, model="stub", base_url=server.url))
+
+
+def test_broken_files_are_listed_and_the_tables_written(tmp_path):
+    (tmp_path / "clips").mkdir()
+    for name in ("a.wav", "b.mp3"):
+        (tmp_path / "clips" / name).write_bytes(b"no audio at all")
+    command = [
+        *COMMAND,
+        "build",
+        "--source",
+        "folder",
+        "--audio",
+        tmp_path / "clips",
+        "--out",
+        tmp_path / "r",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    counts = json.loads(done.stdout)
+    assert (done.returncode, counts["clips"], counts["failed"]) == (1, 0, {"audio": 2})
+    assert pl.read_parquet(tmp_path / "r/rejected.parquet")["clip_id"].to_list() == ["folder/a.wav", "folder/b.mp3"]
+    assert (tmp_path / "r/report.html").exists()
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(clips, serve, run, tmp_path):
+    server = serve(world.respond, latency=0.2)
+    options = ["--captions-per-clip", "2", "--questions-per-clip", "2", "--workers", "1", "--model", "stub"]
+    command = [*COMMAND, "build", "--source", "folder", "--audio", clips, "--out", tmp_path / "r", *options]
+    job = subprocess.Popen([*command, "--base-url", server.url], stderr=subprocess.PIPE, text=True)
+    while not server.stats()["answered"]:
+        time.sleep(0.05)
+    job.send_signal(signal.SIGINT)
+    _, said = job.communicate(timeout=30)
+    assert (job.returncode, said.splitlines()[-1].startswith("datagen: interrupted")) == (130, True), said
+    server.latency = 0.0
+    assert subprocess.run([*command, "--base-url", server.url], stderr=subprocess.PIPE, timeout=60).returncode == 0
+    assert digests(tmp_path / "r") == digests(run[0])
+
+
+PLUGIN = """
+import polars as pl
+from datagen.records import Caption
+class Hears:
+    def __init__(self, context): ...
+    async def caption(self, clip, audio): return [Caption(clip.id, 0, "A barking dog is heard.", "mine")]
+class Odd:
+    def __init__(self, context): ...
+    def judge(self, table):
+        odd = table["answer_index"] % 2 == 1
+        reason = pl.when(odd).then(pl.lit("odd")).otherwise(pl.lit(""))
+        return table.select(question_id="id", keep=~odd, reason=reason, score=pl.lit(None, pl.Float64))
+"""
+
+
+def test_plug_ins_come_from_outside(clips, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    options = ["--captioner", "mine:Hears,acoustic", "--filters", "wellformed,mine:Odd", "--limit", "6", "--json"]
+    command = [*COMMAND, "build", "--source", "demo", "--out", tmp_path / "r", *options]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rejected"]["mine:Odd"]["odd"] > 0
+    assert "mine" in pl.read_parquet(tmp_path / "r/captions.parquet")["captioner"].to_list()
+
+
+def test_a_key_is_in_no_byte_of_a_run(clips, served, tmp_path):
+    key = "sk-marked-1234567890"
+    options = ["--model", "stub", "--base-url", served.url, "--limit", "2", "--json"]
+    command = [*COMMAND, "build", "--source", "folder", "--audio", clips, "--out", tmp_path / "r", *options]
+    environment = {**os.environ, "OPENAI_API_KEY": key}
+    done = subprocess.run(command, capture_output=True, timeout=60, env=environment)
+    assert done.returncode == 0
+    written = [path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()]
+    assert len(written) > 8
+    assert not any(key.encode() in data for data in [*written, done.stdout, done.stderr])
