@@ -9,8 +9,6 @@ import errno
 import io
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,16 +67,6 @@ def configured(context: typer.Context, file: Path | None) -> Path | None:
         defaults[option.name] = ",".join(map(str, value)) if isinstance(value, list) else value
     context.default_map = defaults
     return file
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Says how to go on after Ctrl-C; typer would turn it into an exit without a word."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        say(f"datagen: {error or 'interrupted'}")
-        raise typer.Exit(130) from None
 
 
 def names(text: str | None) -> tuple[str, ...]:
@@ -151,19 +139,19 @@ def build_command(
     from datagen.build import Config, build
     from datagen.filters import DEFAULT
 
-    config_ = Config(
-        source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
-        captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
-        captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
-        reader_url=reader_url, model_revision=model_revision, questions=questions,
-        questions_per_clip=questions_per_clip,
-        filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
-        license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
-        workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
-        dry_run=dry_run,
+    counts = build(
+        Config(
+            source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
+            captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
+            captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
+            reader_url=reader_url, model_revision=model_revision, questions=questions,
+            questions_per_clip=questions_per_clip,
+            filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
+            license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
+            workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
+            dry_run=dry_run,
+        )
     )  # fmt: skip
-    with resumable():
-        counts = build(config_)
     if json_:
         print_json(counts)
     elif dry_run:
@@ -242,7 +230,7 @@ def main() -> None:
     try:
         for word in sys.argv[1:]:
             if word != word.encode(errors="replace").decode():
-                raise UsageError(f"{ascii(word)}: is not UTF-8, and no table can hold it: rename it")
+                raise UsageError(f"{word!a}: is not UTF-8, and no table can hold it: rename it")
         sys.exit(app(standalone_mode=False))
     except UsageError as error:
         say(f"datagen: {error}")

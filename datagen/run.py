@@ -51,9 +51,9 @@ class Run:
     def held(self) -> Iterator[Run]:
         """Makes the folder and locks it. Raises UsageError when another process works in it, naming its pid.
 
-        A folder made for a call that turns out to be wrong is taken away again.
+        What was made for a call that turns out to be wrong is taken away again.
         """
-        made = not self.path.exists()
+        made = [p for p in (self.path, self.path / ".lock", self.path / "ledger.sqlite") if not p.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
@@ -76,15 +76,10 @@ class Run:
             try:
                 yield self
             except UsageError:
-                if made and not (self.path / "run.json").exists():
-                    self._remove_empty()
+                for path in reversed([] if (self.path / "run.json").exists() else made):
+                    with suppress(OSError):  # it was not made after all, or the folder holds something else by now
+                        path.rmdir() if path == self.path else path.unlink()
                 raise
-
-    def _remove_empty(self) -> None:
-        for name in (".lock", "ledger.sqlite"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # something of another's stands in it
-            self.path.rmdir()
 
     def earlier(self) -> dict[str, Any] | None:
         """What an earlier run left in run.json, or None. Raises UsageError when that is no run of ours."""
@@ -93,9 +88,11 @@ class Run:
             return None
         if not file.exists():
             strangers = sorted(
-                p.name for p in self.path.iterdir() if p.name not in (".lock", ".spool", "ledger.sqlite", "run.json.tmp")
+                p.name
+                for p in self.path.iterdir()
+                if p.name not in (".lock", ".spool", "run.json.tmp") and not p.name.startswith("ledger.sqlite")
             )
-            if any(not name.startswith("ledger.sqlite") for name in strangers):
+            if strangers:
                 raise UsageError(f"--out {self.path}: holds {strangers[0]!r} but no run.json: choose an empty folder")
             return None
         try:

@@ -160,7 +160,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _check_columns(place: str, columns: Any) -> None:
     known = ", ".join(COLUMNS)
-    for column, times in Counter(columns).items():
+    for column, times in Counter(list(columns)).items():
         if times > 1:
             raise UsageError(f"{place}: {times} columns {column!r}: name each once")
         if column not in COLUMNS:

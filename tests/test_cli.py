@@ -1,0 +1,154 @@
+"""The real command, called wrongly: one line on standard error with what, the value and the cure; exit 2; no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from datagen import cli
+
+
+def call(monkeypatch, capsys, *words):
+    """(exit code, standard output, standard error) of `datagen WORDS` in this process."""
+    monkeypatch.setattr(sys, "argv", ["datagen", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0, *capsys.readouterr()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with a folder `music` of one file that is no audio, and some inputs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "ev\x1b[31mil\nname.wav").write_text("x")
+    (tmp_path / "afile").touch()
+    (tmp_path / "twice.csv").write_text("file,file\na.wav,b.wav\n")
+    (tmp_path / "qa.json").write_text('[{"video_name": "abc_000030"}]')
+    (tmp_path / "vggsound.csv").write_text(f"abc,30,{'x' * 140_000},train\n")
+    return tmp_path
+
+
+BUILD = ("build", "--source", "demo", "--limit", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("build",), "Missing option '--source'"),
+        (("build", "--source", "nope"), "unknown source 'nope': use one of demo"),
+        (("build", "--source", ":x"), "source ':x' cannot be imported"),
+        (("build", "--source", "json:__name__"), "source 'json:__name__' is a str: name a class or function"),
+        (("build", "--source", "\udcff"), "is not UTF-8"),
+        (("build", "--source", "folder"), "add --audio DIR"),
+        (("build", "--source", "folder", "--audio", "nope"), "--audio nope: No such file or directory"),
+        (("build", "--source", "folder", "--annotations", "twice.csv"), "line 1: 2 columns 'file'"),
+        (("build", "--source", "avqa", "--annotations", "qa.json", "--audio", "music"), "vggsound.csv: field larger"),
+        ((*BUILD, "--bogus"), "No such option: --bogus"),
+        ((*BUILD, "--seed", "x"), "Invalid value for '--seed'"),
+        ((*BUILD, "--split", "2"), "--split 2.0: give a share"),
+        ((*BUILD, "--limit", "0"), "--limit 0: give 1 or more"),
+        ((*BUILD, "--captioner", "nope"), "unknown captioner 'nope'"),
+        ((*BUILD, "--filters", "nope"), "unknown filter 'nope'"),
+        ((*BUILD, "--generator", "nope"), "unknown generator 'nope'"),
+        ((*BUILD, "--out", "afile"), "--out afile: File exists"),
+        ((*BUILD, "--out", "music"), "but no run.json: choose an empty folder"),
+        ((*BUILD, "--ledger", "music"), "ledger music cannot be opened"),
+        (("inspect", "music"), "Missing argument 'id'"),
+        (("inspect", "music", "x"), "music: holds no run.json"),
+        (("list", "nope"), "unknown kind 'nope'"),
+        (("nope",), "No such command 'nope'"),
+    ],
+)
+def test_a_wrong_call_is_told_in_one_line_and_leaves_nothing(here, monkeypatch, capsys, words, says):
+    before = sorted(here.rglob("*"))
+    code, out, err = call(monkeypatch, capsys, *words)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("datagen: ")
+    assert says in err
+    assert [path for path in sorted(here.rglob("*")) if path not in before and path != here / "runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("source == 1", "(at line 1, column 9): give a TOML file"),
+        ("sauce = 'demo'", "unknown key 'sauce': use annotations"),
+        ("help = true", "unknown key 'help'"),
+        ("limit = true", "limit = true: give a value like that of the flag"),
+        ("limit = {a = 1}", 'limit = {"a": 1}: give a value like that of the flag'),
+        ("retry-failed = 'maybe'", 'retry-failed = "maybe": give true or false'),
+        ("json = 1", "json = 1: give true or false"),
+        ("limit = 1.5", "Invalid value for '--limit'"),
+        ("json = true\ncaptions_per_clip = 0", "--captions-per-clip 0: give 1 or more"),
+    ],
+)
+def test_a_wrong_config_is_told_in_one_line(here, monkeypatch, capsys, text, says):
+    (here / "c.toml").write_text(f"{text}\n")
+    code, out, err = call(monkeypatch, capsys, "build", "--source", "demo", "--config", "c.toml")
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert says in err
+
+
+def test_flags_win_over_the_config_and_one_json_object_is_printed(here, monkeypatch, capsys):
+    (here / "c.toml").write_text("source = 'nope'\nlimit = 2\nfilters = ['wellformed', 'duplicates']\njson = true\n")
+    code, out, err = call(monkeypatch, capsys, *BUILD, "--out", "r", "--captioner", "labels", "--config", "c.toml")
+    assert json.loads(out)["clips"] == 1
+    assert json.loads((here / "r/run.json").read_text())["config"]["filters"] == ["wellformed", "duplicates"]
+    assert "\n" not in err.strip()
+    assert code == 1  # one label alone gives no question
+
+
+def test_a_folder_of_broken_files_ends_with_1_and_names_each_in_one_line_without_moving_the_cursor(
+    here, monkeypatch, capsys
+):
+    code, out, err = call(monkeypatch, capsys, "build", "--source", "folder", "--audio", "music", "--out", "r")
+    assert (code, out) == (1, "")
+    assert r"  folder/ev\x1b[31mil\nname.wav: audio_corrupt: " in err
+    assert "\x1b" not in err
+    assert "1/1 clips" in err
+    assert {"rejected.parquet", "run.json", "report.html"} <= {path.name for path in Path("r").iterdir()}
+
+
+@pytest.mark.parametrize("text", ['{"config": 3}', "[]", "{"])
+def test_a_run_json_of_others_stays_as_it_is(here, monkeypatch, capsys, text):
+    (here / "theirs").mkdir()
+    (here / "theirs/run.json").write_text(text)
+    code, _, err = call(monkeypatch, capsys, *BUILD, "--out", "theirs")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert (here / "theirs/run.json").read_text() == text
+
+
+def test_a_run_killed_before_its_run_json_was_whole_can_go_on(here, monkeypatch, capsys):
+    (here / "r").mkdir()
+    (here / "r/run.json.tmp").write_text("{")
+    code, _, err = call(monkeypatch, capsys, *BUILD, "--out", "r", "--captioner", "labels")
+    assert code == 1, err
+    (here / "r/clips.parquet").write_text("x")
+    code, _, err = call(monkeypatch, capsys, "inspect", "r", "demo/")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "r: a table cannot be read" in err
+
+
+def test_a_folder_whose_path_is_not_utf8_is_refused(here, monkeypatch, capsys):
+    strange = here / os.fsdecode(b"\xff")
+    try:
+        strange.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    (strange / "a.wav").touch()
+    monkeypatch.chdir(strange)
+    code, _, err = call(monkeypatch, capsys, "build", "--source", "folder", "--audio", ".", "--out", here / "r")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert r"\udcff: the path is not UTF-8" in err
+
+
+def test_help_alone_is_printed_whole(monkeypatch, capsys):
+    code, out, err = call(monkeypatch, capsys)
+    assert (code, out) == (2, "")
+    assert "Commands:\n  build" in err
+    assert call(monkeypatch, capsys, "--help")[0] == 0
