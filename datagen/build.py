@@ -99,6 +99,12 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+        for name in ("max_cost", "patience"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:  # NaN too
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+        if not self.captioners:
+            raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
         if not 0 <= self.split < 1:
             raise UsageError(f"--split {self.split}: give a share of clips for validation, 0 or more and less than 1")
         if self.questions not in ("generated", "human", "both"):

@@ -231,7 +231,10 @@ def main() -> None:
         for word in sys.argv[1:]:
             if word != word.encode(errors="replace").decode():
                 raise UsageError(f"{word!a}: is not UTF-8, and no table can hold it: rename it")
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == 130:  # typer swallows a KeyboardInterrupt: a second Ctrl-C while the first one is obeyed
+            say("datagen: interrupted; the same command goes on where it was")
+        sys.exit(code)
     except UsageError as error:
         say(f"datagen: {error}")
         sys.exit(2)

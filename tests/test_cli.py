@@ -52,6 +52,9 @@ BUILD = ("build", "--source", "demo", "--limit", "1")
         ((*BUILD, "--seed", "x"), "Invalid value for '--seed'"),
         ((*BUILD, "--split", "2"), "--split 2.0: give a share"),
         ((*BUILD, "--limit", "0"), "--limit 0: give 1 or more"),
+        ((*BUILD, "--patience", "nan"), "--patience nan: give 0 or more"),
+        ((*BUILD, "--max-cost", "-1"), "--max-cost -1.0: give 0 or more"),
+        ((*BUILD, "--captioner", ","), "--captioner ',': names none"),
         ((*BUILD, "--captioner", "nope"), "unknown captioner 'nope'"),
         ((*BUILD, "--filters", "nope"), "unknown filter 'nope'"),
         ((*BUILD, "--generator", "nope"), "unknown generator 'nope'"),
@@ -145,6 +148,16 @@ def test_a_folder_whose_path_is_not_utf8_is_refused(here, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "build", "--source", "folder", "--audio", ".", "--out", here / "r")
     assert (code, err.count("\n")) == (2, 1), err
     assert r"\udcff: the path is not UTF-8" in err
+
+
+def test_a_second_ctrl_c_still_ends_with_a_word(here, monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("datagen.build.build", interrupted)
+    code, out, err = call(monkeypatch, capsys, *BUILD)
+    assert (code, out) == (130, "")
+    assert err == "datagen: interrupted; the same command goes on where it was\n"
 
 
 def test_help_alone_is_printed_whole(monkeypatch, capsys):
