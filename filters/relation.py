@@ -19,7 +19,7 @@ COLOUR = r"(?i)\bcolou?r(s|ed|ful)?\b"
 
 
 class Relation:
-    """Reasons: `view_relation`, `colour_question`."""
+    """The corpus's own questions that were answered by looking: relation View, or about a colour."""
 
     def __init__(self, context: Context) -> None: ...
 
