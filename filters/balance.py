@@ -25,13 +25,19 @@ FORM_SHARE = 0.20
 """A form (`provenance.form`) may hold this share. Questions without a form are not capped."""
 LOOSER = 1.6
 """With k texts (or forms) the share is at least 1.6 / k: what 4 forms make up cannot be at 20 % each."""
+PRIOR, PRIOR_FLOOR = 1.5, 1
+"""Within a form an answer text may be right this many times as often as by chance among the questions that offer it,
+and once more. What wins more often can be guessed without listening: on the demo, a model of the choices alone falls
+from 46 % to 30 %, the share by chance being 26 %."""
 
 
 class Balance:
-    """Caps: no answer text above 5 % of the questions (20 are always allowed), no form above 20 %.
+    """Caps: no answer text above 5 % of the questions (20 are always allowed), no form above 20 %, no answer that wins.
 
-    Reasons `answer_cap` and `form_cap`. Both are shares of what is kept in the end: the caps are applied in turn until
-    neither drops anything. With fewer than 32 answer texts or 8 forms the share is 1.6 / their number.
+    Reasons `answer_prior` (within a form, a text is right more than 1.5 times as often as by chance, and once more),
+    `answer_cap` and `form_cap`. All are of what is kept in the end: the caps are applied in turn until none drops
+    anything. With fewer than 32 answer texts or 8 forms the share is 1.6 / their number. Questions without a form (a
+    language model's) have no `answer_prior`.
     """
 
     def __init__(self, context: Context) -> None:
@@ -47,9 +53,13 @@ class Balance:
             "form_cap": (forms(table), FORM_SHARE, 1),
         }
         kinds = {reason: len(set(names) - {""}) for reason, (names, _, _) in groups.items()}
+        offers = list(zip(forms(table), table["choices"].to_list(), table["answer"].to_list(), strict=True))
         alive, reasons, before = list(range(table.height)), [""] * table.height, -1
         while len(alive) != before:
             before = len(alive)
+            for row in winners(alive, offers, ids, self.seed):
+                reasons[row] = "answer_prior"
+            alive = [row for row in alive if not reasons[row]]
             for reason, (names, share, floor) in groups.items():
                 at_most = max(share, LOOSER / max(kinds[reason], 1))
                 limit = max(floor, cap(Counter(names[row] for row in alive if names[row]), len(alive), at_most))
@@ -60,6 +70,25 @@ class Balance:
             {"question_id": ids, "keep": [not reason for reason in reasons], "reason": reasons, "score": None},
             schema={"question_id": pl.String, "keep": pl.Boolean, "reason": pl.String, "score": pl.Float64},
         )
+
+
+def winners(
+    alive: Sequence[int], offers: Sequence[tuple[str, Sequence[str], str]], ids: Sequence[str], seed: int
+) -> list[int]:
+    """Rows whose answer is right too often for its form; `offers`: form, choices and answer of each row."""
+    chance: dict[tuple[str, str], float] = {}
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row in alive:
+        form, choices, answer = offers[row]
+        if form:
+            groups.setdefault((form, answer), []).append(row)
+            for choice in choices:
+                chance[form, choice] = chance.get((form, choice), 0.0) + 1 / len(choices)
+    over = []
+    for kind, rows in groups.items():
+        limit = int(chance[kind] * PRIOR + PRIOR_FLOOR + 1e-9)  # the sum's rounding may not decide
+        over += sorted(rows, key=lambda row: (derive(seed, "prior", ids[row]), ids[row]))[limit:]
+    return over
 
 
 def forms(table: pl.DataFrame) -> list[str]:

@@ -293,7 +293,7 @@ def test_a_server_that_is_lost_is_waited_for_and_then_named(run):
     errors = run(f"http://127.0.0.1:{closed_port()}", ask(*(request(f"q{i}") for i in range(20))), patience=0.5)
     assert all(isinstance(error, ServerLost) for error in errors)
     assert "no answer from http://127.0.0.1" in str(errors[0]) and "refused" in str(errors[0]).lower()
-    assert 0.5 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.5
 
 
 def test_a_server_that_comes_back_goes_on(serve, run):
