@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "build"]
 
+LEFT_OUT = ("license_excluded", "media_excluded")
+"""Reasons of clips that the call itself leaves out: listed in rejected.parquet, and no failure."""
 NO_MODEL = {"labels", "acoustic"}
 """Captioners that ask no server."""
 
@@ -615,6 +617,7 @@ def finish(
     from datagen.report import write_report
 
     failures = spool.read(Failure)
+    failed = failures.filter(~pl.col("reason").is_in(LEFT_OUT))
     for record in (Clip, Caption, Question):
         spool.keep(record)
     run.write(Verdict, judged.verdicts)
@@ -622,7 +625,7 @@ def finish(
     judged.verdicts = judged.dropped = failures.clear()  # written; what follows needs the memory
     card = describe(config, run, judged, source, meter, clients)
     write_dataset(judged.kept, run.path / "dataset", card)
-    counts = count(run, judged, failures, clients, started)
+    counts = count(run, judged, failed, clients, started)
     judged.kept = judged.kept.clear()
     run.save(**card, config=public(config), counts=counts, spent_usd=counts["cost_usd"], seconds=counts["seconds"])
     write_report(run.path)

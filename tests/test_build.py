@@ -233,3 +233,9 @@ def test_a_key_is_in_no_byte_of_a_run(clips, served, tmp_path):
     written = [path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()]
     assert len(written) > 8
     assert not any(key.encode() in data for data in [*written, done.stdout, done.stderr])
+
+
+def test_clips_that_the_call_leaves_out_are_listed_and_no_failure(tmp_path):
+    counts = build(Config("demo", out=tmp_path / "r", license=("CC-BY-4.0",)))
+    assert (counts["clips"], counts["failed"]) == (0, {})
+    assert set(pl.read_parquet(tmp_path / "r/rejected.parquet")["reason"]) == {"license_excluded"}
