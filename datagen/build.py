@@ -86,6 +86,7 @@ class Config:
     workers: int | None = None
     ledger: Path | None = None
     max_cost: float | None = None
+    price: tuple[float, float] | None = None
     patience: float = 300.0
     retry_failed: bool = False
     dry_run: bool = False
@@ -236,7 +237,9 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
             flag = {"writer": "--model", "captioner": "--captioner-model"}[role]
             raise UsageError(f"the {role} asks a model and none is named: add {flag} ID (and its URL)")
         base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        endpoint = Endpoint(model, base, config.model_revision)
+        # A server that is named apart never gets the key of another.
+        key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
+        endpoint = Endpoint(model, base, config.model_revision, key, *(config.price or (None, None)))
         if endpoint not in made:
             made[endpoint] = Client(
                 endpoint, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed

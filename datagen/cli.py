@@ -74,6 +74,21 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
+def prices(text: str | None) -> tuple[float, float] | None:
+    """`IN,OUT` as two numbers."""
+    if text is None:
+        return None
+    try:
+        prompt, completion = map(float, text.split(","))
+        if not (0 <= prompt < float("inf") and 0 <= completion < float("inf")):
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"--price {text!r}: give two numbers, USD per million tokens in and out, like 0.15,0.6"
+        ) from None
+    return prompt, completion
+
+
 ConfigFile = Annotated[
     Path | None, typer.Option(help="TOML file of the same options; flags win.", callback=configured, is_eager=True)
 ]
@@ -101,13 +116,13 @@ def build_command(
     model: Annotated[
         str | None, typer.Option(help="Model that writes, and captions and reads unless named apart.")
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of that model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Its OpenAI-compatible server; its key: OPENAI_API_KEY.")] = None,
     captioner_model: Annotated[str | None, typer.Option(help="Model that listens.")] = None,
-    captioner_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
+    captioner_url: Annotated[str | None, typer.Option(help="Its server; its key: CAPTIONER_API_KEY.")] = None,
     reader_model: Annotated[
         str | None, typer.Option(help="Model that answers in filters; best of another family.")
     ] = None,
-    reader_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
+    reader_url: Annotated[str | None, typer.Option(help="Its server; its key: READER_API_KEY.")] = None,
     model_revision: Annotated[str, typer.Option(help="Part of the models' identity in the ledger.")] = "",
     questions: Annotated[str, typer.Option(help="generated, human (the corpus's own) or both.")] = "generated",
     questions_per_clip: Annotated[int, typer.Option(help="Questions written for each clip.")] = 4,
@@ -127,6 +142,9 @@ def build_command(
         Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")
     ] = None,
     max_cost: Annotated[float | None, typer.Option(help="Stop before this many USD are spent.")] = None,
+    price: Annotated[
+        str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
+    ] = None,
     patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
@@ -148,8 +166,8 @@ def build_command(
             questions_per_clip=questions_per_clip,
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
             license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
-            workers=workers, ledger=ledger, max_cost=max_cost, patience=patience, retry_failed=retry_failed,
-            dry_run=dry_run,
+            workers=workers, ledger=ledger, max_cost=max_cost, price=prices(price), patience=patience,
+            retry_failed=retry_failed, dry_run=dry_run,
         )
     )  # fmt: skip
     if json_:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -239,3 +240,27 @@ def test_clips_that_the_call_leaves_out_are_listed_and_no_failure(tmp_path):
     counts = build(Config("demo", out=tmp_path / "r", license=("CC-BY-4.0",)))
     assert (counts["clips"], counts["failed"]) == (0, {})
     assert set(pl.read_parquet(tmp_path / "r/rejected.parquet")["reason"]) == {"license_excluded"}
+
+
+def test_a_server_named_apart_never_gets_the_key_of_another(clips, serve, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-writer")
+    monkeypatch.setenv("CAPTIONER_API_KEY", "sk-ears")
+    writer, ears = serve(world.respond), serve(world.respond)
+    writer.bodies, ears.bodies = [], []
+    urls = {"base_url": writer.url, "captioner_url": ears.url}
+    build(Config("folder", audio=clips, out=tmp_path, model="stub", limit=1, captioner_model="stub", **urls))
+    assert ears.headers and all("sk-ears" in head and "sk-writer" not in head for head in ears.headers)
+    assert writer.headers and all("sk-writer" in head for head in writer.headers)
+
+
+def test_the_money_ends_before_the_clips_do(clips, serve, tmp_path):
+    server = serve(world.respond)
+    config = Config("folder", audio=clips, out=tmp_path, model="stub", base_url=server.url, workers=1)
+    with pytest.raises(UsageError, match="--price"):
+        build(replace(config, max_cost=1.0))
+    counts = build(replace(config, max_cost=0.002, price=(0.0, 1.0)))
+    assert 0 < counts["cost_usd"] <= 0.002
+    assert "over_budget" in pl.read_parquet(tmp_path / "rejected.parquet")["reason"].to_list()
+    again = build(replace(config, max_cost=0.002, price=(0.0, 1.0)))
+    assert again["cost_usd"] + counts["cost_usd"] <= 0.002
+    assert build(replace(config, price=(0.0, 1.0)))["clips"] == 12

@@ -57,7 +57,7 @@ class Client:
         if self.price(0, 0) is None and self._budget.max_cost is not None:
             raise UsageError(
                 f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
-                "set price_in and price_out (USD per million tokens)"
+                "add --price IN,OUT (USD per million tokens)"
             )
         await self._sender.http.preflight()
 
