@@ -98,7 +98,7 @@ def build(run: Path, clips: Path, url: str, kill_after: float | None = None) -> 
 def measure(kills: int, clips: int, seed: int, folder: Path) -> dict[str, Any]:
     """One undisturbed run, then `kills` disturbed ones."""
     write_clips(folder / "clips", clips)
-    with model_server(latency_ms=40) as url:
+    with model_server(latency_ms=120) as url:
         length = build(folder / "whole", folder / "clips", url)
         unique, whole = stats(url)["unique"], digests(folder / "whole")
         moments = random.Random(seed)

@@ -194,7 +194,9 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
     clients = make_clients(config, ledger)
     try:
         await asyncio.gather(*(client.preflight() for client in set(clients.values())))
-        source: Source = resolve("source", config.source, SOURCES)(SourceOptions(config.annotations, config.audio))
+        source: Source = resolve("source", config.source, SOURCES, "clips")(
+            SourceOptions(config.annotations, config.audio)
+        )
         survey = survey_source(source, config)
         parts = make_parts(config, source, survey, clients)
         inputs = fingerprint(config, survey, parts.context, clients)
@@ -256,21 +258,18 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
         together=survey.together,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
     )  # fmt: skip
-    for name in config.filters:
-        if name not in PROBES:
-            resolve("filter", name, {**FILTERS, **PROBES})
     return Parts(
         source=source,
-        captioners={name: resolve("captioner", name, CAPTIONERS)(context) for name in config.captioners},
-        writers={name: resolve("generator", name, WRITERS)(context) for name in config.writers},
-        probes={name: PROBE(context) for name, PROBE in probe_factories(config).items()} if config.reads else {},
+        captioners={name: resolve("captioner", name, CAPTIONERS, "caption")(context) for name in config.captioners},
+        writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
+        probes={name: factory(context) for name, factory in probe_factories(config).items() if config.reads},
         context=context,
     )
 
 
 def probe_factories(config: Config) -> dict[str, Any]:
     """The filters of the call that ask a model, by name."""
-    found = {name: resolve("filter", name, {**FILTERS, **PROBES}) for name in config.filters}
+    found = {name: resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe") for name in config.filters}
     return {name: factory for name, factory in found.items() if hasattr(factory, "probe")}
 
 
@@ -501,7 +500,7 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
     alive, probed = questions_with_captions(spool), spool.read(Verdict)
     verdicts, dropped, funnel = [], [], []
     for name in config.filters:
-        factory = resolve("filter", name, {**FILTERS, **PROBES})
+        factory = resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe")
         if hasattr(factory, "probe"):
             if context.reader is None:
                 funnel.append(

@@ -48,13 +48,14 @@ class Context:
     reader: Client | None = None
 
 
-def resolve(kind: str, name: str, table: Mapping[str, Any]) -> Any:
-    """The factory called `name`. Raises UsageError that lists the known names."""
-    if name in table:
-        return _load(kind, table[name]) if isinstance(table[name], str) else table[name]
-    if ":" in name:
-        return _load(kind, name)
-    raise UsageError(f"unknown {kind} {name!r}: use one of {', '.join(table)}, or module:attribute of your own")
+def resolve(kind: str, name: str, table: Mapping[str, str], *methods: str) -> Any:
+    """The factory called `name`; a class must have one of `methods`. Raises UsageError that lists the known names."""
+    if name not in table and ":" not in name:
+        raise UsageError(f"unknown {kind} {name!r}: use one of {', '.join(table)}, or module:attribute of your own")
+    factory = _load(kind, table.get(name, name))
+    if isinstance(factory, type) and not any(hasattr(factory, method) for method in methods):
+        raise UsageError(f"{kind} {name!r} has no method {' or '.join(methods)}: see the protocol of a {kind}")
+    return factory
 
 
 def _load(kind: str, path: str) -> Any:

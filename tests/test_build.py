@@ -264,3 +264,10 @@ def test_the_money_ends_before_the_clips_do(clips, serve, tmp_path):
     again = build(replace(config, max_cost=0.002, price=(0.0, 1.0)))
     assert again["cost_usd"] + counts["cost_usd"] <= 0.002
     assert build(replace(config, price=(0.0, 1.0)))["clips"] == 12
+
+
+@pytest.mark.parametrize("flag", ["captioner", "generator", "filters"])
+def test_a_plug_in_of_another_shape_is_refused_in_a_line(flag, tmp_path):
+    name = "fractions:Fraction"
+    with pytest.raises(UsageError, match="'fractions:Fraction' has no method"):
+        build(Config("demo", out=tmp_path / "r", **{flag: (name,) if flag == "filters" else name}))
