@@ -104,7 +104,7 @@ def test_demo_refuses_options_that_it_would_ignore(tmp_path: Path) -> None:
 
 def test_every_source_has_its_sentences_for_the_card() -> None:
     for name in SOURCES:
-        factory = resolve("source", name, SOURCES)
+        factory = resolve("source", name, SOURCES, "clips")
         assert factory.origin.endswith(".") and factory.reattach.endswith("."), name
 
 
