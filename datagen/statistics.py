@@ -1,7 +1,12 @@
 """Intervals and tests: the one place for both.
 
-Wilson's score interval stands beside every share; it takes rows for independent. Where rows share a clip or a question
-text, the bootstrap here draws whole clusters instead. Every draw comes from the seed that the caller gives.
+    wilson, share                          a share of independent rows
+    bootstrap_mean, bootstrap_difference   rows that share a clip or a question text: whole clusters are drawn
+    permutation_test, mcnemar, holm        paired comparisons: clustered, by rows, and over a family
+    equivalence                            a gate: is the excess over chance *shown* to be small?
+    chi_square, kappa                      counts against what is expected; agreement of two judges
+
+Every draw comes from the seed that the caller gives.
 """
 
 from __future__ import annotations
@@ -10,12 +15,31 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Estimate", "bootstrap_difference", "bootstrap_mean", "share", "wilson"]
+__all__ = [
+    "Equivalence",
+    "Estimate",
+    "bootstrap_difference",
+    "bootstrap_mean",
+    "chi_square",
+    "equivalence",
+    "holm",
+    "kappa",
+    "mcnemar",
+    "permutation_test",
+    "share",
+    "wilson",
+]
+
+MOST_DRAWN = 20_000
+"""Clusters up to which `equivalence` draws; above, the normal approximation is as good and takes no time."""
+MOST_ENUMERATED = 14
+"""Clusters with a difference up to which `permutation_test` looks at every one of their 2^k sign patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +89,7 @@ def bootstrap_mean(
     """
     import numpy as np
 
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or len(numbers) != len(clusters) or not len(numbers):
-        raise ValueError(f"bootstrap: {numbers.shape} values and {len(clusters)} cluster names; give one of each a row")
-    order: dict[Hashable, int] = {}
-    group = np.array([order.setdefault(name, len(order)) for name in clusters])
-    sums, sizes = np.bincount(group, weights=numbers), np.bincount(group).astype(np.float64)
+    numbers, sums, sizes = _by_cluster(values, clusters)
     rng, k = np.random.default_rng(seed), len(sizes)
     means = np.empty(draws)
     at_once = max(1, 4_000_000 // k)
@@ -91,3 +110,149 @@ def bootstrap_difference(
     if first.shape != second.shape:
         raise ValueError(f"bootstrap: {first.shape} against {second.shape} values; the rows must be pairs")
     return bootstrap_mean(first - second, clusters, seed=seed, draws=draws, confidence=confidence)
+
+
+def _by_cluster(
+    values: ArrayLike, clusters: Sequence[Hashable]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The values (rows,), and the sum and the number of rows of each cluster (clusters,), in order of appearance."""
+    import numpy as np
+
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.ndim != 1 or len(numbers) != len(clusters) or not len(numbers):
+        raise ValueError(f"bootstrap: {numbers.shape} values and {len(clusters)} cluster names; give one of each a row")
+    order: dict[Hashable, int] = {}
+    group = np.array([order.setdefault(name, len(order)) for name in clusters])
+    sums, sizes = np.bincount(group, weights=numbers), np.bincount(group)
+    return numbers, sums.astype(np.float64), sizes.astype(np.float64)
+
+
+# ── paired tests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def permutation_test(
+    a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable], *, seed: int, draws: int = 10_000
+) -> float:
+    """Two-sided p of "a and b differ in nothing but chance", swapping a and b for whole clusters of paired rows.
+
+    Under the null hypothesis the two models may be swapped within any cluster; p is the share of sign patterns whose
+    sum of differences is at least as large as the one seen. Every pattern where at most 14 clusters differ; else
+    `draws` of them, with the one seen counted in (Phipson & Smyth 2010), so that p is never 0. Raises ValueError
+    without rows or for rows that are no pairs.
+    """
+    import numpy as np
+
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"permutation: {first.shape} against {second.shape} values; the rows must be pairs")
+    sums = _by_cluster(first - second, clusters)[1]
+    sums = sums[np.abs(sums) > 1e-12]
+    seen, k = abs(sums.sum()) - 1e-9, len(sums)
+    if k <= MOST_ENUMERATED:
+        patterns = (np.arange(2**k)[:, None] >> np.arange(k)) & 1
+        return float((np.abs((patterns * 2 - 1) @ sums) >= seen).mean())
+    rng, extreme = np.random.default_rng(seed), 0
+    at_once = max(1, 4_000_000 // k)
+    for start in range(0, draws, at_once):
+        signs = rng.integers(0, 2, size=(min(at_once, draws - start), k), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ sums) >= seen).sum())
+    return (extreme + 1) / (draws + 1)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided McNemar test: p of `only_a` rows that a alone has right against `only_b` that b alone has.
+
+    Takes rows for independent; `permutation_test` is the one for rows in clusters. Source: McNemar 1947.
+    """
+    from scipy.stats import binomtest
+
+    if only_a < 0 or only_b < 0:
+        raise ValueError(f"mcnemar: {only_a} and {only_b} are no counts")
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p of each test of a family, in the order given (Holm 1979)."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+# ── gates ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """What can be said of an excess over chance against the limit that it must stay below."""
+
+    estimate: Estimate
+    limit: float
+    outcome: Literal["pass", "fail", "too_few"]
+    """pass: the whole interval is at most the limit; fail: all of it is above; too_few: the rows cannot tell."""
+
+    @property
+    def ok(self) -> bool | None:
+        """True, False, or None where the rows cannot tell."""
+        return {"pass": True, "fail": False, "too_few": None}[self.outcome]
+
+
+def equivalence(
+    excess: ArrayLike, clusters: Sequence[Hashable], *, seed: int, limit: float = 0.02, confidence: float = 0.95
+) -> Equivalence:
+    """An equivalence gate on the mean of `excess` (right − chance, per row) with its clustered interval.
+
+    A gate of the form "chance is inside the interval" passes whatever is small and nothing that is large; this one asks
+    for the upper end of the interval to be at most `limit`. No rows are too few. Up to 20,000 clusters the interval
+    is that of `bootstrap_mean`, above it the linearised one of a ratio (Cochran 1977, §6.4).
+    """
+    if not len(clusters):
+        return Equivalence(Estimate(0.0, -1.0, 1.0, 0, 0), limit, "too_few")
+    if len(set(clusters)) <= MOST_DRAWN:
+        found = bootstrap_mean(excess, clusters, seed=seed, confidence=confidence)
+    else:
+        found = _linearised_mean(excess, clusters, confidence)
+    outcome: Literal["pass", "fail", "too_few"] = "too_few"
+    # One cluster has a bootstrap interval of no width, which says nothing of the rest of the world.
+    if found.clusters > 1 and found.high <= limit:
+        outcome = "pass"
+    elif found.clusters > 1 and found.low > limit:
+        outcome = "fail"
+    return Equivalence(found, limit, outcome)
+
+
+def _linearised_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: float) -> Estimate:
+    import numpy as np
+
+    numbers, sums, sizes = _by_cluster(values, clusters)
+    k, mean = len(sizes), float(numbers.mean())
+    error = math.sqrt(k / (k - 1) * float(np.square(sums - mean * sizes).sum())) / len(numbers)
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * error
+    return Estimate(mean, mean - half, mean + half, len(numbers), k)
+
+
+# ── counts and judges ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def chi_square(observed: Sequence[float], expected: Sequence[float]) -> tuple[float, float]:
+    """Pearson's statistic and its p, with cells of no expectation left out; (0, 1) where fewer than two are left."""
+    from scipy.stats import chi2
+
+    cells = [(o, e) for o, e in zip(observed, expected, strict=True) if e > 0]
+    if len(cells) < 2:
+        return 0.0, 1.0
+    statistic = sum((o - e) ** 2 / e for o, e in cells)
+    return statistic, float(chi2.sf(statistic, len(cells) - 1))
+
+
+def kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
+    """Cohen's kappa of two judges on the same items (Cohen 1960); None where chance leaves nothing to agree on."""
+    if len(a) != len(b):
+        raise ValueError(f"kappa: {len(a)} against {len(b)} verdicts; the items must be the same")
+    n = len(a)
+    if not n:
+        return None
+    agreed = sum(x == y for x, y in zip(a, b, strict=True)) / n
+    by_chance = sum(list(a).count(value) * list(b).count(value) for value in set(a)) / n**2
+    return None if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)

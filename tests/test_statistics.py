@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from datagen.statistics import bootstrap_difference, bootstrap_mean, share, wilson
+from datagen.statistics import (
+    MOST_DRAWN,
+    bootstrap_difference,
+    bootstrap_mean,
+    chi_square,
+    equivalence,
+    holm,
+    kappa,
+    mcnemar,
+    permutation_test,
+    share,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 1000, 10**7])
@@ -87,3 +99,91 @@ def test_bootstrap_refuses_odd_shapes(values, clusters):
         bootstrap_mean(values, clusters, seed=0)
     with pytest.raises(ValueError, match="pairs"):
         bootstrap_difference([1.0], [1.0, 2.0], ["a"], seed=0)
+
+
+def test_permutation_of_few_clusters_is_exact():
+    """Five single rows that all favour a: of 32 patterns two are as extreme."""
+    assert permutation_test([1] * 5, [0] * 5, range(5), seed=0) == 2 / 32
+    assert permutation_test([1, 0, 1], [0, 1, 1], range(3), seed=0) == 1
+    assert permutation_test([1, 0], [1, 0], range(2), seed=0) == 1
+
+
+def test_permutation_of_many_rows_is_mcnemars():
+    """Single rows with a 0/1 score: the permutation test is the sign test."""
+    a, b = np.r_[np.ones(40), np.zeros(22), np.ones(100)], np.r_[np.zeros(40), np.ones(22), np.ones(100)]
+    assert permutation_test(a, b, range(162), seed=3, draws=40_000) == pytest.approx(mcnemar(40, 22), abs=0.006)
+
+
+def test_permutation_swaps_whole_clusters():
+    """Ten rows of one clip are one piece of evidence, not ten."""
+    a, b, clusters = np.ones(60), np.zeros(60), np.repeat(np.arange(6), 10)
+    assert permutation_test(a, b, clusters.tolist(), seed=0) == 2 / 64
+    assert permutation_test(a, b, range(60), seed=0) == 1 / 10_001
+
+
+def test_permutation_holds_its_level():
+    """Under the null hypothesis at most 5 % of p lie below 0.05, with differences in clusters of very unequal size."""
+    rng = np.random.default_rng(0)
+    small = 0
+    for _ in range(400):
+        clusters = rng.integers(0, 30, size=120)
+        shift = rng.normal(size=30)[clusters] * rng.choice([-1, 1], size=30)[clusters]
+        small += permutation_test(shift, np.zeros(120), clusters.tolist(), seed=1, draws=500) < 0.05
+    assert small <= 34  # 20 expected; 34 is beyond three standard deviations
+
+
+def test_mcnemar_known_values():
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5, 0) == pytest.approx(0.0625)
+    assert mcnemar(10, 2) == pytest.approx(stats.binomtest(10, 12).pvalue)
+    with pytest.raises(ValueError, match="counts"):
+        mcnemar(-1, 2)
+
+
+def test_holm_known_values():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_equivalence_has_three_outcomes():
+    rng = np.random.default_rng(0)
+    chance = (rng.random(20_000) < 0.25) - 0.25
+    assert equivalence(chance, range(20_000), seed=0).outcome == "pass"
+    assert equivalence(chance + 0.1, range(20_000), seed=0).outcome == "fail"
+    assert equivalence(chance[:100], range(100), seed=0).outcome == "too_few"
+    assert equivalence([], [], seed=0).ok is None
+    assert equivalence([-0.25] * 50, ["one"] * 50, seed=0).ok is None
+
+
+def test_equivalence_counts_clusters_not_rows():
+    """A thousand rows of two clips show nothing."""
+    rng = np.random.default_rng(0)
+    values = (rng.random(1000) < 0.25) - 0.25
+    halves = (np.arange(1000) < 500).astype(float) * 0.4 - 0.2
+    assert equivalence(values + halves, ["a"] * 500 + ["b"] * 500, seed=0).outcome == "too_few"
+
+
+def test_many_clusters_have_the_interval_of_few():
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(0, 15_000, size=40_000).tolist()
+    values = rng.random(40_000)
+    drawn = equivalence(values, clusters, seed=0).estimate
+    more = [*clusters, *range(15_000, 15_000 + 10_000)]
+    assert len(set(more)) > MOST_DRAWN
+    linear = equivalence([*values, *rng.random(10_000)], more, seed=0).estimate
+    assert linear.high - linear.low == pytest.approx((drawn.high - drawn.low) * (4 / 5) ** 0.5, rel=0.1)
+
+
+def test_chi_square_is_scipys():
+    assert chi_square([30, 20, 50], [25, 25, 50]) == pytest.approx(tuple(stats.chisquare([30, 20, 50], [25, 25, 50])))
+    assert chi_square([3, 0], [3, 0]) == (0, 1)
+
+
+def test_kappa_known_values():
+    assert kappa("yyyynnnn", "yyynnnny") == pytest.approx(0.5)
+    assert kappa("yyn", "yyn") == 1
+    assert kappa("yy", "yy") is None
+    assert kappa("", "") is None
+    with pytest.raises(ValueError, match="same"):
+        kappa("y", "yn")
