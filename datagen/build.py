@@ -30,7 +30,7 @@ from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
 from datagen.filters import DEFAULT, FILTERS, PROBES
 from datagen.filters.wellformed import problem
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
-from datagen.plugins import Context, SourceOptions, resolve
+from datagen.plugins import Context, SourceOptions, content_hash, resolve
 from datagen.progress import Progress
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
@@ -50,7 +50,7 @@ __all__ = ["Config", "build"]
 
 LEFT_OUT = ("license_excluded", "media_excluded")
 """Reasons of clips that the call itself leaves out: listed in rejected.parquet, and no failure."""
-NO_MODEL = {"labels", "acoustic"}
+NO_SERVER = {"labels", "acoustic"}
 """Captioners that ask no server."""
 
 
@@ -119,10 +119,18 @@ class Config:
         return self.out or Path("runs") / self.source.rsplit(":", 1)[-1]
 
     @property
-    def captioners(self) -> tuple[str, ...]:
-        """Names, in order."""
+    def captioners(self) -> dict[str, str | None]:
+        """Name → model, in order; None where the captioner takes its own, or none."""
         chosen = self.captioner or ("openai" if self.captioner_model or self.model else "labels,acoustic")
-        return tuple(name.strip() for name in chosen.split(",") if name.strip())
+        found: dict[str, str | None] = {}
+        for item in filter(None, (item.strip() for item in chosen.split(","))):
+            name, equals, model = (part.strip() for part in item.partition("="))
+            if name in found:
+                raise UsageError(f"--captioner {self.captioner!r}: names {name!r} twice: name it once")
+            if equals and not model:
+                raise UsageError(f"--captioner {item!r}: names no model: use {name}=MODEL, or {name} alone")
+            found[name] = model or None
+        return found
 
     @property
     def writers(self) -> tuple[str, ...]:
@@ -225,7 +233,7 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
     roles: dict[str, tuple[str | None, str | None]] = {}
     if "llm" in config.writers:
         roles["writer"] = (config.model, config.base_url)
-    if not NO_MODEL.issuperset(config.captioners):
+    if not NO_SERVER.issuperset(config.captioners):
         roles["captioner"] = (config.captioner_model or config.model, config.captioner_url or config.base_url)
     if config.reads:
         roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
@@ -260,7 +268,10 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
     )  # fmt: skip
     return Parts(
         source=source,
-        captioners={name: resolve("captioner", name, CAPTIONERS, "caption")(context) for name in config.captioners},
+        captioners={
+            name: resolve("captioner", name, CAPTIONERS, "caption")(replace(context, model=model))
+            for name, model in config.captioners.items()
+        },
         writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
         probes={name: factory(context) for name, factory in probe_factories(config).items() if config.reads},
         context=context,
@@ -335,12 +346,20 @@ def _size(path: str) -> int:
 def fingerprint(config: Config, survey: Survey, context: Context, clients: Mapping[str, Client]) -> dict[str, Any]:
     """What the answers depend on: a run directory holds one value of it."""
     return {
-        "source": config.source, "clips": survey.listing, "captioner": list(config.captioners),
+        "source": config.source, "clips": survey.listing, "captioner": identities(config),
         "captions_per_clip": config.captions_per_clip, "generator": list(config.writers),
         "questions_per_clip": config.questions_per_clip, "language": config.language, "seed": config.seed,
         "prompts": context.prompts.hashes(),
         "models": {role: client.endpoint.identity for role, client in sorted(clients.items()) if role != "reader"},
     }  # fmt: skip
+
+
+def identities(config: Config) -> list[str]:
+    """Captioners in order, each as `name` or `name=identity of its model`: the content hash of what is on disk."""
+    return [
+        name if model is None else f"{name}={content_hash(Path(model)) if Path(model).exists() else model}"
+        for name, model in config.captioners.items()
+    ]
 
 
 def derivation(config: Config) -> dict[str, Any]:

@@ -107,7 +107,11 @@ def build_command(
     annotations: Annotated[Path | None, typer.Option(help="The corpus's annotation file.")] = None,
     audio: Annotated[Path | None, typer.Option(help="The folder of audio files.")] = None,
     captioner: Annotated[
-        str | None, typer.Option(help="Captioners, comma-separated.  [default: labels,acoustic; with a model: openai]")
+        str | None,
+        typer.Option(
+            help="Captioners, comma-separated, each NAME or NAME=MODEL.  "
+            "[default: labels,acoustic; with a model: openai]"
+        ),
     ] = None,
     captions_per_clip: Annotated[int, typer.Option(help="Captions asked of a model for each clip.")] = 3,
     generator: Annotated[

@@ -7,9 +7,11 @@ plugs in from outside.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from datagen.llm import Client
     from datagen.prompts import Prompts
 
-__all__ = ["Context", "SourceOptions", "resolve"]
+__all__ = ["Context", "SourceOptions", "content_hash", "needs", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Context:
     """Every label of the source → number of its clips, in order of label."""
     together: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Every label of the source → the labels that stand beside it on some clip."""
+    model: str | None = None
+    """Model of the captioner that is being made (`--captioner name=MODEL`): a file, a folder or an id."""
     captioner: Client | None = None
     writer: Client | None = None
     reader: Client | None = None
@@ -71,6 +75,30 @@ def _load(kind: str, path: str) -> Any:
     if not callable(found):
         raise UsageError(f"{kind} {path!r} is a {type(found).__name__}: name a class or function that makes a {kind}")
     return found
+
+
+def needs(extra: str, *modules: str) -> None:
+    """Raises UsageError, with the `pip install` to run, unless all `modules` of that extra are installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise UsageError(f"{module} is not installed: pip install 'datagen-audioqa[{extra}]'")
+
+
+def content_hash(model: Path) -> str:
+    """Hex SHA-256 (16 characters) of a file, or of every file below a folder and its relative path.
+
+    Raises UsageError for what cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(p for p in model.rglob("*") if p.is_file()) if model.is_dir() else [model]:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            name = path.relative_to(model).as_posix() if path != model else ""
+            digest.update(f"{name}\0{content}\n".encode())
+    except OSError as error:
+        raise UsageError(f"model {model}: {error.strerror or error}: name a file or folder of a model") from None
+    return digest.hexdigest()[:16]
 
 
 def known(kind: str) -> dict[str, str]:
