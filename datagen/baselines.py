@@ -6,10 +6,10 @@ sound where none of them is above `random`.
 
 from __future__ import annotations
 
-import re
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from datagen.language import words
 from datagen.statistics import share
 
 if TYPE_CHECKING:
@@ -130,12 +130,12 @@ def _features(long: pl.DataFrame) -> csr_matrix:
         last=pl.col("place") == pl.col("place").max().over("row"),
         **{f"place{i}": pl.col("place") == i for i in range(10)},
     )
-    words = [
+    hashed_words = [
         (row, zlib.crc32(word.encode()) % WORDS)
         for row, choice in enumerate(long["choice"])
-        for word in set(re.findall(r"\w+", choice.casefold()))
+        for word in set(words(choice))
     ]
-    at = np.array(words, dtype=np.int64).reshape(-1, 2)
+    at = np.array(hashed_words, dtype=np.int64).reshape(-1, 2)
     hashed = csr_matrix((np.ones(len(at)), (at[:, 0], at[:, 1])), shape=(long.height, WORDS))
     return hstack([csr_matrix(shape.to_numpy().astype(np.float64)), hashed], format="csr")
 

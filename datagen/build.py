@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from datagen import language
 from datagen.audio import Audio, decode_ahead, sha256
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
@@ -92,6 +93,7 @@ class Config:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "language", language.name(self.language))
         for name, least in (
             ("captions_per_clip", 1),
             ("questions_per_clip", 1),

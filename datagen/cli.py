@@ -132,7 +132,7 @@ def build_command(
     questions_per_clip: Annotated[int, typer.Option(help="Questions written for each clip.")] = 4,
     filters: Annotated[str | None, typer.Option(help="Filters, comma-separated, in order.  [default: all]")] = None,
     prompts: Annotated[Path | None, typer.Option(help="Folder of prompt templates that replace ours.")] = None,
-    language: Annotated[str, typer.Option(help="Language of the questions.")] = "English",
+    language: Annotated[str, typer.Option(help="Language of captions and questions, by name or code.")] = "English",
     license: Annotated[str | None, typer.Option(help="Only clips under these licences, comma-separated.")] = None,
     exclude_media: Annotated[Path | None, typer.Option(help="File of media ids to leave out, one a line.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many clips.")] = None,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.baselines import baselines
+from datagen.language import code
 from datagen.seeds import derive
 
 if TYPE_CHECKING:
@@ -126,11 +127,6 @@ HUB_LICENSES = {
     "Apache-2.0": "apache-2.0", "MIT": "mit", "GPL-2.0": "gpl-2.0", "GPL-3.0": "gpl-3.0",
 }  # fmt: skip
 """SPDX id → the Hub's name of the licence."""
-LANGUAGES = {
-    "english": "en", "german": "de", "french": "fr", "spanish": "es", "italian": "it", "portuguese": "pt",
-    "dutch": "nl", "polish": "pl", "russian": "ru", "turkish": "tr", "arabic": "ar", "hindi": "hi", "chinese": "zh",
-    "japanese": "ja", "korean": "ko",
-}  # fmt: skip
 OUTPUT_TERMS = (
     (r"^(gpt|o\d|chatgpt)", "OpenAI's terms forbid using output to develop models that compete with OpenAI"),
     (r"^claude", "Anthropic's terms forbid using output to train models that compete with Anthropic"),
@@ -145,7 +141,7 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
     models = [model | {"terms": output_terms(model["model"])} for model in card["models"]]
     facts = {
         "license": hub_license(card["licenses"]),
-        "language": hub_language(card["language"]),
+        "language": code(card["language"]),
         "size": size_category(kept.height),
         "splits": [(name, *_sizes(kept.filter(kept["split"] == name))) for name in splits],
         "skills": Counter(kept["skill"].to_list()).most_common(),
@@ -212,11 +208,6 @@ def hub_license(licenses: Mapping[str, int]) -> str:
     if not named or "unknown" in named:
         return "unknown"
     return named[0] if len(named) == 1 else "other"
-
-
-def hub_language(language: str) -> str | None:
-    """The ISO code of a language named in English or by its code; None when it is neither."""
-    return LANGUAGES.get(language.casefold(), language if re.fullmatch(r"[a-z]{2,3}", language) else None)
 
 
 def size_category(rows: int) -> str:

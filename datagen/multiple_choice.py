@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from datagen.language import UNSPACED
 from datagen.records import fold
 
 __all__ = ["LABELS", "Labels", "Style", "letter", "read", "render", "string_match"]
@@ -323,13 +324,10 @@ def _joined(left: str, right: str) -> bool:
         return False
     if "\u30a0" <= left <= "\u30ff" and "\u30a0" <= right <= "\u30ff":
         return True
-    return not (UNSPACED.match(left) or UNSPACED.match(right))
+    return not (SPACELESS.match(left) or SPACELESS.match(right))
 
 
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Thai, Lao, Burmese, Khmer, kana and Han."""
+SPACELESS = re.compile(f"[{UNSPACED}]")
 SENTENCE = re.compile(r"[.!?](?=\s|$)|[。！？]")
 PIECES = re.compile(r"[.,;!?\n。！？，；、]")
 NEGATION = re.compile(

@@ -5,11 +5,11 @@ The same question about another clip is no duplicate. Clips with the same decode
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from datagen.language import words
 from datagen.records import fold
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Duplicates:
         clips: dict[str, list[int]] = {}
         for row, clip in enumerate(columns[0]):
             clips.setdefault(clip, []).append(row)
-        words = _by_rarity([_words(q, a) for q, a in zip(columns[1], columns[2], strict=True)])
+        sets = _by_rarity([_words(q, a) for q, a in zip(columns[1], columns[2], strict=True)])
         found: list[tuple[str, float | None]] = [("", None)] * table.height
         for rows in clips.values():
             if len(rows) > 1:
-                for row, reason, score in repeats(rows, columns[1], words):
+                for row, reason, score in repeats(rows, columns[1], sets):
                     found[row] = (reason, score)
         return pl.DataFrame(
             {
@@ -104,7 +104,7 @@ def _jaccard(a: set[str], b: set[str]) -> float:
 
 
 def _words(question: str, answer: str) -> set[str]:
-    return {*re.findall(r"\w+", question.casefold()), *("= " + word for word in re.findall(r"\w+", answer.casefold()))}
+    return {*words(question), *("= " + word for word in words(answer))}
 
 
 def _by_rarity(sets: Sequence[set[str]]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from datagen.multiple_choice import UNSPACED
+from datagen.language import UNSPACED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -89,7 +89,8 @@ COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 NUMBERS = {word: str(number) for number, word in enumerate(COUNTED)} | {
     "once": "1", "single": "1", "twice": "2", "pair": "2", "couple": "2", "thrice": "3",
 }  # fmt: skip
-HANGUL = re.compile("[\uac00-\ud7a3]")
+SPACELESS = re.compile(f"[{UNSPACED}\uac00-\ud7a3]")
+"""Hangul too: its particles stand at the end of words."""
 
 
 class Grounded:
@@ -195,7 +196,7 @@ def _stem(token: str) -> str | None:
     token = token.partition("'")[0]
     if token in NUMBERS or token.isdigit():
         return NUMBERS.get(token, token.lstrip("0") or "0")
-    if UNSPACED.search(token) or HANGUL.search(token):
+    if SPACELESS.search(token):
         return ""
     for ending in ("ing", "ed", "ly", "es", "s"):
         if token.endswith(ending) and len(token) - len(ending) >= 3:

@@ -15,13 +15,13 @@ from datagen.dataset import (
     COLUMNS,
     circular,
     escape_markdown,
-    hub_language,
     hub_license,
     interval,
     size_category,
     split,
     write_dataset,
 )
+from datagen.language import code
 from datagen.statistics import share
 
 HOSTILE = (
@@ -323,7 +323,7 @@ def test_interval(correct, n, expected):
 
 
 def test_hub_names():
-    assert [hub_language(name) for name in ("German", "de", "x: y", "Klingon")] == ["de", "de", None, None]
+    assert [code(name) for name in ("German", "de", "x: y", "Klingon")] == ["de", "de", None, None]
     assert [size_category(n) for n in (0, 999, 1_000, 10_000, 10**7, 10**9)] == [
         "n<1K",
         "n<1K",

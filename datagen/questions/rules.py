@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from datagen.errors import UsageError
+from datagen.language import code
 from datagen.questions.drawing import Draft, View
 from datagen.questions.forms import FORMS, Form
 from datagen.questions.vocabulary import domain
@@ -22,6 +24,11 @@ class Rules:
     """Questions whose answers are measured facts or the corpus's labels. No model."""
 
     def __init__(self, context: Context) -> None:
+        if code(context.language) != "en":
+            raise UsageError(
+                f"--language {context.language}: generator 'rules' asks in English only: add --model ID, "
+                "and a language model writes"
+            )
         self.context = context
 
     async def write(self, clip: Clip, captions: Sequence[Caption]) -> Sequence[Question | Failure]:
