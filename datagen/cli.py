@@ -227,9 +227,40 @@ def inspect_command(
         print("\n".join(map(shown, rendered(found).splitlines())))  # noqa: T201
 
 
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    format_: Annotated[str, typer.Option("--format", help="A name of `datagen list exports`.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    split: Annotated[str, typer.Option(help="train, validation or all.")] = "train",
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="omni-r1, r1-aqa or letters, where the file holds the prompt.  [default: omni-r1]"),
+    ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="Add the captions, which tell what is heard: no longer text-only.")
+    ] = False,
+    audio: Annotated[Path | None, typer.Option(help="Folder of audio files: each row gets its clip's.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write a run's dataset in the form that a trainer or a benchmark reads."""
+    from datagen.export import export
+
+    found = export(run, format_, out, split=split, prompt=prompt, captions=captions, audio=audio)
+    if json_:
+        print_json(found)
+    else:
+        say(f"{found['rows']} rows → {found['out']}")
+        if found["skipped"]:
+            why = ", ".join(f"{reason} {rows}" for reason, rows in found["skipped"].items())
+            say(f"left out: {why}; each is listed in {found['skipped_list']}")
+    if found["skipped"]:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_command(
-    kind: Annotated[str, typer.Argument(help="sources, captioners, generators or filters.")],
+    kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters or exports.")],
     json_: Json = False,
 ) -> None:
     """List the names that the flags take."""

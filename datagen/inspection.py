@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datagen.errors import UsageError
 from datagen.llm import Ledger
 from datagen.records import Caption, Clip, Failure, Question, Verdict
-from datagen.run import TABLES, Run
+from datagen.run import TABLES, Run, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,11 +22,9 @@ def inspect(run: Path, id: str) -> dict[str, Any]:
 
     `id` may be the beginning of one id. Raises UsageError when nothing, or more than one thing, begins so.
     """
-    if not (run / "run.json").exists():
-        raise UsageError(f"{run}: holds no run.json: give the folder that `datagen build --out` wrote")
+    folder = opened(run)
     import polars as pl
 
-    folder = Run(run)
     try:
         return found_in(folder, *find(run, id))
     except pl.exceptions.PolarsError as error:

@@ -1,6 +1,7 @@
 r"""Render a multiple-choice question, read an answer, match it: the one scorer of filters, rewards and evaluation.
 
     render        question and choices as a prompt
+    solution      what a right answer to that prompt says
     read          strict: the index of the one choice that a text answers with, or None, "no answer", which is wrong
     string_match  MMAU's official matcher, reproduced exactly
 
@@ -27,7 +28,7 @@ from typing import Literal, NamedTuple
 from datagen.language import UNSPACED
 from datagen.records import fold
 
-__all__ = ["LABELS", "Labels", "Style", "letter", "read", "render", "string_match"]
+__all__ = ["LABELS", "Labels", "Style", "letter", "read", "render", "solution", "string_match"]
 
 Labels = Literal["letters", "text", "both"]
 Style = Literal["omni-r1", "r1-aqa", "letters"]
@@ -61,6 +62,13 @@ def render(question: str, choices: Sequence[str], style: Style) -> str:
         return f"{listed}. Output the final answer in <answer> </answer>."
     lines = [f"({letter(index)}) {choice}" for index, choice in enumerate(choices)]
     return "\n".join([question, *lines, "Answer with the letter of the right choice only."])
+
+
+def solution(choices: Sequence[str], index: int, style: Style) -> str:
+    """The gold text of a prompt by `render`: `read` finds choice `index` in it, with the labels of that style."""
+    if style == "letters":
+        return letter(index)
+    return f"<answer>{choices[index]}</answer>" if style == "r1-aqa" else choices[index]
 
 
 # ── the official matcher ─────────────────────────────────────────────────────────────────────────────────────────────

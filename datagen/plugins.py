@@ -108,11 +108,13 @@ def known(kind: str) -> dict[str, str]:
         "captioners": [("datagen.captioners", "CAPTIONERS")],
         "generators": [("datagen.questions", "WRITERS")],
         "filters": [("datagen.filters", "FILTERS"), ("datagen.filters", "PROBES")],
+        "exports": [("datagen.export", "EXPORTS")],
     }
     if kind not in tables:
         raise UsageError(f"unknown kind {kind!r}: use one of {', '.join(tables)}")
     found: dict[str, str] = {}
     for module, table in tables[kind]:
         for name, path in getattr(importlib.import_module(module), table).items():
-            found[name] = (_load(kind, path).__doc__ or "").strip().split("\n")[0]
+            plugin = path.record if kind == "exports" else _load(kind, path)
+            found[name] = (plugin.__doc__ or "").strip().split("\n")[0]
     return found

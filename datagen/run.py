@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from datagen.errors import DatagenError, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow.parquet as pq
 
-__all__ = ["TABLES", "Run", "Spool", "replace_text"]
+__all__ = ["TABLES", "Run", "Spool", "finished", "opened", "replace_text", "replacing"]
 
 TABLES: dict[type, str] = {
     Clip: "clips", Caption: "captions", Question: "questions", Verdict: "verdicts", Failure: "rejected",
@@ -30,14 +30,44 @@ TABLES: dict[type, str] = {
 ROWS_A_GROUP = 20_000
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes `text` so that a reader finds the old file or the whole new one, also after a power cut."""
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that becomes `path` when the block ends: a reader finds the old one or the whole new one, also after a
+    power cut. After an error the old one stays, and nothing beside it.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    file = temporary.open("wb")
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes `text` in UTF-8 in place of what `path` held."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def opened(path: Path) -> Run:
+    """The run in the folder `path`. Raises UsageError where there is none."""
+    if not (path / "run.json").is_file():
+        raise UsageError(f"{path}: holds no run.json: give the folder that `datagen build --out` wrote")
+    return Run(path)
+
+
+def finished(path: Path) -> Run:
+    """The run in the folder `path`, its state read. Raises UsageError where there is none, or none that is done."""
+    run = opened(path)
+    run.state = run.earlier() or {}
+    if run.state.get("status") != "done":
+        raise UsageError(f"{path}: the run is not done: give the same `datagen build` again, which goes on with it")
+    return run
 
 
 class Run:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from datagen.multiple_choice import LABELS, letter, read, render, string_match
+from datagen.multiple_choice import LABELS, letter, read, render, solution, string_match
 from datagen.records import fold
 
 ANIMALS = ("dog", "dog barking", "cat", "A cow")
@@ -274,3 +274,17 @@ RENDERED = {
 @pytest.mark.parametrize("style", LABELS)
 def test_render(style):
     assert render("Who?", ("dog", "cat"), style) == RENDERED[style]
+
+
+SOLVED = {"omni-r1": "cat", "r1-aqa": "<answer>cat</answer>", "letters": "B"}
+
+
+@pytest.mark.parametrize("style", LABELS)
+def test_solution(style):
+    assert solution(("dog", "cat"), 1, style) == SOLVED[style]
+
+
+@given(st.one_of(menus, st.permutations("ABCD"), st.just(CHORDS)), st.data(), st.sampled_from(sorted(LABELS)))
+def test_the_solution_of_a_style_is_read_as_the_gold(choices, data, style):
+    index = data.draw(st.integers(0, len(choices) - 1))
+    assert read(solution(choices, index, style), choices, LABELS[style]) == index

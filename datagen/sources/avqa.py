@@ -30,7 +30,7 @@ from datagen.plugins import SourceOptions
 from datagen.records import Clip, Failure, RawQuestion
 from datagen.sources.files import MEANING, SUFFIXES, find, folder, printable, walk
 
-__all__ = ["Avqa", "media"]
+__all__ = ["Avqa", "by_media", "media"]
 
 SECONDS = 10.0
 """Length of every VGGSound clip."""
@@ -54,7 +54,7 @@ class Avqa:
         self.root = folder(options.audio or home, "--audio")
         self.questions = _grouped(self.file)
         self.labels = _vggsound(self.file.with_name("vggsound.csv"))
-        self.index = _index(self.root)
+        self.index = by_media(self.root)
         if not self.index:
             raise UsageError(
                 f"--audio {self.root}: no audio file below it: put the clips of a VGGSound mirror there, "
@@ -102,7 +102,7 @@ def _home() -> Path:
     )
 
 
-def _index(root: Path) -> dict[tuple[str, int | None], str]:
+def by_media(root: Path) -> dict[tuple[str, int | None], str]:
     """(YouTube id, second) → path below `root`; the first of SUFFIXES, then the first path, where there are several."""
     ranks: dict[tuple[str, int | None], int] = {}
     index: dict[tuple[str, int | None], str] = {}

@@ -18,6 +18,7 @@ SUFFIXES = (
 MEANING = {
     "audio_missing": "no such file below --audio",
     "audio_outside_folder": "leads out of --audio, and is not opened",
+    "audio_not_cut": "is a stretch of a longer file, which a list of files cannot say: cut it first",
 }
 
 
