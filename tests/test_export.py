@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from datagen.plugins import known
 from datagen.sources.attach import AudioFolder
 from datagen.sources.demo import CLIPS
 
+PAGE = Path(__file__).parents[1] / "docs/exports.md"
 WITH_AUDIO = {name: CLIPS for name, kind in EXPORTS.items() if kind.audio == "always"}
 """Formats that need --audio."""
 
@@ -195,6 +197,32 @@ def test_ms_swifts_own_preprocessor_keeps_messages_audios_and_what_the_reward_ne
         assert [found[name] for name in ("solution", "choices", "answer_index")] == [
             row[name] for name in ("solution", "choices", "answer_index")
         ]
+
+
+@pytest.mark.parametrize("form", [str, lambda text: [{"role": "assistant", "content": text}]])  # ms-swift's, trl's
+def test_the_reward_of_the_page_gives_1_for_the_gold_alone(form, run, tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    space = {}
+    exec(code, space)
+    for style in ("omni-r1", "r1-aqa"):
+        export(run, "trl", tmp_path / style, prompt=style)
+        rows = lines(tmp_path / style)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        golds = [form(text) for text in columns["solution"]]
+        others = [form(row["choices"][row["answer_index"] - 1]) for row in rows]
+        assert space["right"](golds, **columns) == [1.0] * len(rows)
+        assert space["right"](others, **columns) == [0.0] * len(rows)
+
+
+def test_the_page_has_a_row_for_each_format_with_the_fields_of_its_records(run, tmp_path):
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*)$", PAGE.read_text(), re.MULTILINE))
+    assert list(rows) == list(EXPORTS)
+    for name, kind in EXPORTS.items():
+        audios = {"never": [None], "always": [CLIPS], "optional": [None, CLIPS]}[kind.audio]
+        for audio in audios:
+            export(run, name, tmp_path / "out", audio=audio)
+            told = set(re.findall(r"[a-z][\w-]+", rows[name].split(" | ")[0]))
+            assert set(records(tmp_path / "out", name)[0]) <= told, name
 
 
 def test_ms_swift_has_one_tag_for_the_one_file_of_each_row(run, tmp_path):
