@@ -31,6 +31,7 @@ from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
 from datagen.filters import DEFAULT, FILTERS, PROBES
 from datagen.filters.wellformed import problem
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
+from datagen.llm.request import public_name
 from datagen.plugins import Context, SourceOptions, content_hash, resolve
 from datagen.progress import Progress
 from datagen.prompts import Prompts
@@ -693,7 +694,7 @@ def describe(
         "language": config.language,
         "funnel": judged.funnel,
         "models": [
-            {"role": role, "model": client.endpoint.model, "revision": client.endpoint.revision}
+            {"role": role, "model": public_name(client.endpoint.model), "revision": client.endpoint.revision}
             for role, client in sorted(clients.items())
         ],
         "prompts": Prompts(config.prompts).hashes() if clients else {},

@@ -258,6 +258,36 @@ def export_command(
         raise typer.Exit(1)
 
 
+@app.command("publish")
+def publish_command(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    repo: Annotated[str, typer.Argument(help="OWNER/NAME of the dataset on the Hub; made where there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it private, where it is not there yet.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch to commit to; made where there is none.  [default: main]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go; no token, no network.")] = False,
+    json_: Json = False,
+) -> None:
+    """Put the set, its card, figures and configuration on the Hub, in one commit. The token is HF_TOKEN's."""
+    from datagen.publish import publish
+
+    done = publish(run, repo, private=private, revision=revision, dry_run=dry_run)
+    if json_:
+        print_json(done)
+        return
+    for name in done["left_out"]:
+        say(f"left out: {name}")
+    if dry_run:
+        for file in done["files"]:
+            print(f"{file['bytes']:>12}  {file['path']}")  # noqa: T201
+        return
+    size = f"{len(done['files'])} files, {done['bytes'] / 1e6:.1f} MB"
+    kind = "private" if done["private"] else "public"
+    what = f"commit {done['commit'][:8]}" if done["changed"] else f"already there as commit {done['commit'][:8]}"
+    say(f"{size} → {done['url']} ({kind}), {what}")
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters or exports.")],

@@ -108,9 +108,9 @@ class Fault:
 class Refused(Exception):
     """An answer that is an error; `code` is the Hub's X-Error-Code."""
 
-    def __init__(self, status: int, text: str, code: str = "") -> None:
+    def __init__(self, status: int, text: str, code: str = "", **more: str) -> None:
         super().__init__(text)
-        self.status, self.text, self.code = status, text, code
+        self.status, self.text, self.code, self.more = status, text, code, more
 
 
 class Cut(Exception):
@@ -291,7 +291,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, self.route(f"{self.command} {url.path}"))
         except Refused as error:
             headers = {"X-Error-Message": error.text} | ({"X-Error-Code": error.code} if error.code else {})
-            self.send(error.status, {"error": error.text}, headers)
+            self.send(error.status, {"error": error.text, **error.more}, headers)
         except Cut:
             self.close_connection = True
             # A reset, not an orderly end.
@@ -310,19 +310,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def chunks(self) -> Any:
         """The body, piece by piece; a fault cuts it."""
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            pieces: Any = iter(self.chunk, b"")
-        else:
-            pieces = iter(lambda: self.rfile.read(min(self.left, 65536)), b"")
-        total = 0
-        for piece in pieces:
+        chunked, total = self.headers.get("Transfer-Encoding") == "chunked", 0
+        while True:
+            most = 65536 if self.cut_after is None else min(65536, self.cut_after - total)
+            piece = self.chunk() if chunked else self.rfile.read(min(self.left, most))
             total += len(piece)
             self.left = max(self.left - len(piece), 0)
-            yield piece
+            if piece:
+                yield piece
             if self.cut_after is not None and total >= self.cut_after:
                 raise Cut
-        if self.left:
-            raise Cut
+            if not piece and self.left:
+                raise Cut
+            if not piece:
+                return
 
     def chunk(self) -> bytes:
         size = int(self.rfile.readline().strip() or b"0", 16)
@@ -402,11 +403,12 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.json()
         kind, repo = asked.get("type", "model"), f"{asked.get('organization') or OWNERS[0]}/{asked['name']}"
         self.may_write(repo)
+        url = f"{self.hub.url}/{'' if kind == 'model' else kind + 's/'}{repo}"
         if (kind, repo) in self.hub.repos:
-            raise Refused(409, "You already created this repo")
+            raise Refused(409, "You already created this repo", url=url)
         made = self.hub.repos[kind, repo] = Repo(asked.get("visibility") == "private" or asked.get("private") is True)
         made.commit("main", {".gitattributes": self.hub.keep(b"*.parquet filter=lfs\n", "")}, "initial commit")
-        return {"url": f"{self.hub.url}/{'' if kind == 'model' else kind + 's/'}{repo}", "name": repo, "id": repo}
+        return {"url": url, "name": repo, "id": repo}
 
     def validate(self) -> Any:
         self.body()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-__all__ = ["Answer", "Endpoint", "Request", "Sampling", "digest", "prompt_tokens"]
+__all__ = ["Answer", "Endpoint", "Request", "Sampling", "digest", "prompt_tokens", "public_name"]
 
 CHARACTERS_PER_TOKEN = 4
 AUDIO_TOKENS_PER_SECOND = 25
@@ -42,6 +44,23 @@ class Endpoint:
     def identity(self) -> str:
         """Served id and revision; the address is no part of it, so a server may move."""
         return f"{self.model}@{self.revision}" if self.revision else self.model
+
+    @property
+    def public(self) -> str:
+        """`identity` as the dataset says it: a server may know a model by its path, which stays on the machine."""
+        return replace(self, model=public_name(self.model)).identity
+
+
+def public_name(text: str) -> str:
+    """`text` without what it says of a machine: of a path, the last name; of an address, neither user nor query.
+
+    An id like `owner/name` and a path below the working directory stay as they are.
+    """
+    if re.match(r"(?!file:)[a-z][a-z0-9+.-]*://", text):
+        address = urlsplit(text)
+        return urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment=""))
+    is_path = re.match(r"file:|[~./\\]|[A-Za-z]:[\\/]", text)
+    return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if is_path else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class LLM:
         """A row for each item of the answer."""
         raw, items = parsed.value
         provenance = {
-            "writer": "llm", "model": self._client.identity, "prompt": prompt, "seed": self._context.seed,
+            "writer": "llm", "model": self._client.endpoint.public, "prompt": prompt, "seed": self._context.seed,
             "keys": list(parsed.keys), "form": "",
         }  # fmt: skip
         rows: list[Question | Failure] = []
