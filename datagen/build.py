@@ -28,8 +28,7 @@ from datagen.audio import Audio, decode_ahead, sha256
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
 from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
-from datagen.filters import DEFAULT, FILTERS, PROBES
-from datagen.filters.wellformed import problem
+from datagen.filters import DEFAULT, FILTERS, PROBES, answerable, modality, wellformed
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
 from datagen.llm.request import public_name
 from datagen.plugins import Context, SourceOptions, content_hash, resolve
@@ -54,6 +53,8 @@ LEFT_OUT = ("license_excluded", "media_excluded")
 """Reasons of clips that the call itself leaves out: listed in rejected.parquet, and no failure."""
 NO_SERVER = {"labels", "acoustic"}
 """Captioners that ask no server."""
+PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
+"""Filters that can judge one question alone: what they drop is not worth a probe's calls."""
 
 
 @dataclass(frozen=True)
@@ -400,7 +401,7 @@ class Done:
     rows: list[Row]
     usage: Usage
     survivors: int = 0
-    """Questions that neither `wellformed` nor a probe dropped."""
+    """Questions that neither the filters of PROBLEMS nor a probe dropped."""
     over_budget: bool = False
 
 
@@ -491,9 +492,9 @@ def take(done: Done, kind: type, batches: Iterable[Sequence[Any]]) -> list[Any]:
 
 
 async def probe(config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption]) -> None:
-    """Puts every probe to every question that `wellformed` lets through."""
-    if "wellformed" in config.filters:
-        questions = [question for question in questions if problem(question) is None]
+    """Puts every probe to every question that the filters of PROBLEMS let through."""
+    problems = [problem for name, problem in PROBLEMS.items() if name in config.filters]
+    questions = [question for question in questions if not any(problem(question) for problem in problems)]
     asked = [asyncio.gather(*(p.probe(question, captions) for p in parts.probes.values())) for question in questions]
     for results in await asyncio.gather(*asked):
         done.rows += results
@@ -522,25 +523,17 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
     alive, probed = questions_with_captions(spool), spool.read(Verdict)
     verdicts, dropped, funnel = [], [], []
     for name in config.filters:
-        factory = resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe")
-        if hasattr(factory, "probe"):
-            if context.reader is None:
-                funnel.append(
-                    {"filter": name, "in": alive.height, "out": alive.height, "reasons": {}, "skipped": "no reader"}
-                )
-                continue
-            found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
-        else:
-            found = factory(context).judge(alive)
-        if "keys" not in found.columns:
-            found = found.with_columns(keys=pl.lit([], pl.List(pl.String)))
-        found = found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names)
+        found, notes = verdicts_of(name, context, alive, probed)
+        if found is None:
+            funnel.append({"filter": name, "in": alive.height, "out": alive.height, "reasons": {}} | notes)
+            continue
         out = alive.filter(~found["keep"]).with_columns(
             stage=pl.lit(name),
             reason=found.filter(~pl.col("keep"))["reason"],
             score=found.filter(~pl.col("keep"))["score"],
         )
-        funnel.append({"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)})
+        step = {"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)}
+        funnel.append(step | notes)
         alive = alive.filter(found["keep"])
         verdicts.append(found)
         dropped.append(rejected_rows(out))
@@ -556,6 +549,31 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
         dropped=pl.concat([spool.read(Failure).clear(), *dropped], how="vertical_relaxed"),
         funnel=funnel,
     )
+
+
+def verdicts_of(
+    name: str, context: Context, alive: pl.DataFrame, probed: pl.DataFrame
+) -> tuple[pl.DataFrame | None, dict[str, Any]]:
+    """What one filter says of `alive`, in its order, and what the funnel says beside the counts.
+
+    A probe without a reader has no verdicts and is `skipped`; other filters may have `notes` (name → figure or text).
+    """
+    import polars as pl
+
+    factory = resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe")
+    said: dict[str, Any] = {}
+    if not hasattr(factory, "probe"):
+        judge = factory(context)
+        found = judge.judge(alive)
+        if notes := getattr(judge, "notes", {}):
+            said = {"notes": notes}
+    elif context.reader is None:
+        return None, {"skipped": "no reader"}
+    else:
+        found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
+    if "keys" not in found.columns:
+        found = found.with_columns(keys=pl.lit([], pl.List(pl.String)))
+    return found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names), said
 
 
 def questions_with_captions(spool: Spool) -> pl.DataFrame:

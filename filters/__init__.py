@@ -1,8 +1,8 @@
 """Questions → verdicts: one test a file. Adding one = a file, a line in FILTERS or PROBES, a test.
 
 A Filter sees the whole table at once and asks nobody. A Probe asks a model about one question while clips are still
-being worked on; it is put to every question that `wellformed` lets through, whatever the other filters say, so that
-another choice of filters or thresholds pays nothing.
+being worked on; it is put to every question whose wording passes (`wellformed`, `answerable`, `modality`), whatever the
+other filters say, so that another choice of filters or thresholds pays nothing.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Probe(Protocol):
 
 FILTERS: dict[str, str] = {
     "wellformed": "datagen.filters.wellformed:Wellformed",
+    "answerable": "datagen.filters.answerable:Answerable",
+    "modality": "datagen.filters.modality:Modality",
     "relation": "datagen.filters.relation:Relation",
     "grounded": "datagen.filters.grounded:Grounded",
     "duplicates": "datagen.filters.duplicates:Duplicates",
@@ -48,5 +50,5 @@ FILTERS: dict[str, str] = {
 PROBES: dict[str, str] = {
     "consistency": "datagen.filters.consistency:Consistency",
 }
-DEFAULT = ("wellformed", "relation", "grounded", "consistency", "duplicates", "balance")
+DEFAULT = ("wellformed", "answerable", "modality", "relation", "grounded", "consistency", "duplicates", "balance")
 """In the order of the funnel; a probe without a reader model is left out, and the funnel says so."""

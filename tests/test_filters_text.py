@@ -1,4 +1,4 @@
-"""The filters that look at a question's text: wellformed, grounded and consistency (with a real loopback reader)."""
+"""Filters of a question's text: wellformed, answerable, modality, grounded, consistency (a real loopback reader)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ import polars as pl
 import pytest
 
 from datagen.errors import UsageError
+from datagen.filters import answerable, modality, wellformed
+from datagen.filters.answerable import Answerable
 from datagen.filters.consistency import READINGS, Consistency, orders
 from datagen.filters.grounded import Grounded, support
-from datagen.filters.wellformed import Wellformed, problem
+from datagen.filters.modality import Modality
+from datagen.filters.wellformed import Wellformed
 from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context
 from datagen.prompts import Prompts
 from datagen.records import Caption, Question, schema
 
 CONTEXT = Context(seed=7, prompts=Prompts())
+
+
+def problem(row):
+    """What is wrong with the wording of a question."""
+    return wellformed.problem(row) or modality.problem(row) or answerable.problem(row)
+
+
 ASKED = "Which animal is heard first?"
 
 
@@ -33,9 +43,8 @@ def table(*rows):
     values = [
         {name: getattr(row, name) for name in columns} | {"provenance": "{}", "captions": texts} for row, texts in rows
     ]
-    return pl.DataFrame(
-        values, schema=dict.fromkeys(columns, None) | {"provenance": pl.String, "captions": pl.List(pl.String)}
-    )
+    types = pl.from_arrow(schema(Question).empty_table()).schema | {"captions": pl.List(pl.String)}
+    return pl.DataFrame(values, schema={name: types[name] for name in [*columns, "provenance", "captions"]})
 
 
 WELL = [
@@ -64,22 +73,22 @@ def test_well_formed(row):
 
 
 ILL = [
-    ("forbidden_word", question("What is heard in the video?")),
-    ("forbidden_word", question("What does the VIDEO’S sound tell?")),
-    ("forbidden_word", question("What does the caption say?")),
-    ("forbidden_word", question("Which animal is visible?")),
-    ("forbidden_word", question("What can be seen?")),
-    ("forbidden_word", question("What colour is the car?")),
-    ("forbidden_word", question("Who speaks, according to the description?")),
-    ("forbidden_word", question("Was ist im Bild?")),
-    ("forbidden_word", question("视频里有什么声音？")),
-    ("forbidden_word", question("What is told?", ("a dog", "the caption of a film"))),
+    ("seen_in_question", question("What is heard in the video?")),
+    ("seen_in_question", question("What does the VIDEO’S sound tell?")),
+    ("seen_in_question", question("What does the caption say?")),
+    ("seen_in_question", question("Which animal is visible?")),
+    ("seen_in_question", question("What can be seen?")),
+    ("seen_in_question", question("What colour is the car?")),
+    ("seen_in_question", question("Who speaks, according to the description?")),
+    ("seen_in_question", question("Was ist im Bild?")),
+    ("seen_in_question", question("视频里有什么声音？")),
+    ("seen_in_choice", question("What is told?", ("a dog", "the caption of a film"))),
     ("all_of_the_above", question(choices=("a dog", "a cat", "All of the above."))),
     ("all_of_the_above", question(choices=("狗", "猫", "以上都是"))),
     ("none_of_the_above", question(choices=("a dog", "a cat", "None of these"))),
     ("both_of_the_above", question(choices=("a dog", "a cat", "Both"))),
     ("both_of_the_above", question(choices=("a dog", "a cat", "both A and B"))),
-    ("both_of_the_above", question(choices=("a dog", "a cat", "(A) and (B)"))),
+    ("label_in_choice", question(choices=("a dog", "a cat", "(A) and (B)"))),
     ("cannot_be_determined", question(choices=("a dog", "a cat", "It cannot be determined from the audio"))),
     ("cannot_be_determined", question(choices=("a dog", "a cat", "Unknown"))),
     ("cannot_be_determined", question(choices=("a dog", "a cat", "I don’t know"))),
@@ -105,17 +114,18 @@ def test_ill_formed(reason, row):
     assert problem(row) == reason
 
 
-def test_the_filter_says_what_problem_says():
+FILTERS = [(wellformed, Wellformed), (answerable, Answerable), (modality, Modality)]
+
+
+@pytest.mark.parametrize(("module", "filter"), FILTERS, ids=lambda value: value.__name__)
+def test_a_filter_says_of_the_table_what_problem_says_of_one_question(module, filter):
     rows = [*WELL, *(row for _, row in ILL)]
-    found = Wellformed(CONTEXT).judge(table(*((row, []) for row in rows)))
+    found = filter(CONTEXT).judge(table(*((row, []) for row in rows)))
     assert found["question_id"].to_list() == [row.id for row in rows]
-    assert found["reason"].to_list() == [""] * len(WELL) + [reason for reason, _ in ILL]
-    assert found["keep"].to_list() == [True] * len(WELL) + [False] * len(ILL)
+    assert found["reason"].to_list() == [module.problem(row) or "" for row in rows]
+    assert found["keep"].to_list() == [module.problem(row) is None for row in rows]
     assert found.schema == {"question_id": pl.String, "keep": pl.Boolean, "reason": pl.String, "score": pl.Float64}
-
-
-def test_no_rows():
-    assert Wellformed(CONTEXT).judge(table()).height == 0
+    assert filter(CONTEXT).judge(table()).schema == found.schema
 
 
 # ── grounded ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,63 @@
+"""How long do the filters take on N generated questions with planted defects, and how much memory?
+
+    python benchmarks/filters.py [--rows 1000000] [--only length,overlap] [--json]
+
+Prints {rows, seconds, rss_mb, filters: {name: seconds}}. Every filter that asks no model judges the whole table (in a
+build each gets only what is left), so `seconds` is more than a build's. `rss_mb` is the peak of this process, the table
+included. Bounds: 1,000,000 rows in 120 s and 3,000 MB, 200,000 in 30 s and 2,000 MB; exit 1 beyond them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+
+from generated import questions
+
+from datagen.filters import FILTERS
+from datagen.filters.balance import reletter
+from datagen.plugins import Context, resolve
+from datagen.prompts import Prompts
+
+BOUNDS = {1_000_000: (120.0, 3_000), 200_000: (30.0, 2_000)}
+"""Rows up to which a bound holds → seconds and MB."""
+NAMES = tuple(FILTERS)
+"""What is measured: every filter that asks no model. `test_benchmark_filters.py` holds that no default is missing."""
+
+
+def measure(rows: int, names: list[str], seed: int = 0) -> dict[str, object]:
+    """One run over all `names`."""
+    table = questions(rows, seed).drop("defect")
+    context = Context(seed=seed, prompts=Prompts())
+    seconds: dict[str, float] = {}
+    for name in names:
+        started = time.perf_counter()
+        found = resolve("filter", name, FILTERS, "judge")(context).judge(table)
+        seconds[name] = round(time.perf_counter() - started, 2)
+        assert found.height == table.height
+        print(f"{name:<18}{seconds[name]:8.2f} s  {table.height - found['keep'].sum():>8} dropped", file=sys.stderr)
+    started = time.perf_counter()
+    reletter(table, seed)
+    seconds["reletter"] = round(time.perf_counter() - started, 2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"rows": rows, "seconds": round(sum(seconds.values()), 2), "rss_mb": peak, "filters": seconds}
+
+
+def main() -> None:
+    """Prints the figures; exit 1 beyond a bound."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    found = measure(args.rows, args.only.split(","))
+    print(json.dumps(found) if args.json else found)
+    seconds, megabytes = next((BOUNDS[n] for n in sorted(BOUNDS) if args.rows <= n), (float("inf"),) * 2)
+    sys.exit(found["seconds"] > seconds or found["rss_mb"] > megabytes)  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Texts for `planted.py`, as a person or a model would write them: what filters should find, and what not.
+
+They were written down before the lists of the filters were tried on them; what a filter misses stays in.
+"""
+
+from __future__ import annotations
+
+CHOICES_THAT_ARE_NONE = """
+All of the above
+All of the above are correct.
+all of these sounds
+Every one of the options listed
+Everything mentioned above
+None of the above
+None of these options
+None of the given choices fits
+Neither of them
+No correct option is given
+Something else entirely
+The right answer is not listed
+Other
+Both A and B
+Both of the above
+A and C
+Options B and D
+More than one of these
+Two or more of the above apply
+Cannot be determined
+It can't be determined from the audio alone
+The source cannot be identified with certainty
+It is impossible to tell from this recording
+There's no way of knowing
+Not enough information to answer
+There is insufficient evidence in the clip
+The audio does not provide enough detail
+The recording doesn't say
+The clip never reveals this
+Unknown
+Unclear from the recording
+It remains unclear
+Not specified
+This is not mentioned in the audio
+I don't know
+I can't say for sure
+Hard to say
+Difficult to determine from the sound
+Indeterminate
+Ambiguous
+It depends
+Nobody can tell
+Could be any of these
+No way to tell
+Keine der genannten Antworten
+Alle oben genannten
+Das lässt sich nicht bestimmen
+Nicht genug Informationen
+Aucune de ces réponses
+Toutes ces réponses
+Impossible de le savoir
+On ne peut pas le déterminer
+Ninguna de las anteriores
+Todas las anteriores
+No se puede determinar
+Ничего из перечисленного
+Невозможно определить
+以上都不是
+以上皆是
+无法判断
+信息不足，无法确定
+上記のいずれでもない
+判断できません
+해당 없음
+알 수 없음
+""".strip().split("\n")
+
+QUESTIONS_WITHOUT_ANSWER = """
+Which of these facts cannot be determined from the recording?
+What can't be inferred from the sounds alone?
+Is there enough information to tell who is speaking?
+Is it possible to tell which animal makes the noise?
+Which detail is left unspecified in the clip?
+If none of the above fits, which sound comes closest?
+Are all of the above sounds present?
+What remains unknown based on the audio?
+Welche der Angaben lässt sich nicht bestimmen?
+无法判断的是哪一项？
+""".strip().split("\n")
+
+QUESTIONS_OF_WHAT_IS_SEEN = """
+What is happening in this video?
+What can be seen while the dog barks?
+Which animal do you see next to the tractor?
+What colour is the car that drives past?
+What color shirt is the man wearing?
+Which instrument is shown at the beginning?
+What does the picture depict?
+What is visible in the background?
+Who appears on the screen when the bell rings?
+What does the caption say about the dog?
+According to the caption, what comes first?
+According to the description, which animal is heard?
+Based on the provided description, what is the mood?
+Which sound is mentioned in the description?
+What does the transcript tell about the speaker?
+What is described in the notes as loud?
+Which of these does the annotation mention?
+What do the notes say about the engine?
+As stated in the summary, who is laughing?
+What does the image show during the thunder?
+Which event does the footage capture?
+What would the viewer notice first?
+What does the singer look like?
+What facial expression does the speaker have?
+How many people are seen dancing?
+From the subtitles, what is said first?
+Which vehicle is depicted in the clip?
+What is the visual setting of the scene?
+What happens in the frames after the bell?
+What does the text describe as faint?
+Was ist im Video zu sehen?
+Welche Farbe hat das Auto im Bild?
+Que voit-on à l'écran ?
+Que dit la légende ?
+¿Qué se ve en el vídeo?
+¿Qué aparece en la imagen?
+Что видно на экране?
+视频里发生了什么？
+画面中有什么动物？
+動画で何が起きていますか？
+화면에 무엇이 보입니까?
+""".strip().split("\n")
+
+CHOICES_OF_WHAT_IS_SEEN = """
+the dog in the video
+a barking dog, as described in the caption
+the caption mentions a dog
+what the description says about rain
+a visibly angry man
+the man on the screen
+the horse shown in the picture
+according to the notes, a siren
+the text describes a bell
+an engine, as stated above
+""".strip().split("\n")
+
+SOUND_WORDS_THAT_LOOK_LIKE_SIGHT = (
+    ("What is the stereo image like?", ("wide", "narrow", "centred", "off to the left")),
+    ("What is the tone colour of the horn?", ("bright", "dull", "nasal", "hollow")),
+    ("Which kind of music is it, perhaps from a video game?", ("a chiptune", "a waltz", "a march", "an aria")),
+    ("What does the man say when he leaves?", ("see you tomorrow", "good night", "thank you", "hello again")),
+    ("What is going on?", ("somebody taking pictures", "somebody eating", "somebody sleeping", "somebody rowing")),
+    ("What does it sound like?", ("a film being rewound", "a drill", "a saw", "a sewing machine")),
+    ("What is most likely going on?", ("playing a video game", "watching TV", "baking bread", "doing laundry")),
+    ("Which mood is described by the lyrics?", ("longing", "anger", "joy", "boredom")),
+    ("Which note is played after the note C?", ("D", "E", "F", "G")),
+    ("According to the speaker, what happened?", ("a fire", "a flood", "a storm", "a theft")),
+    ("What is mentioned in the song?", ("a river", "a train", "a letter", "a bridge")),
+    ("What does the announcer describe?", ("a goal", "a foul", "a storm", "a parade")),
+    ("What kind of noise is it, by its spectrum?", ("pink noise", "white noise", "brown noise", "blue noise")),
+    ("How does the scene sound?", ("calm", "busy", "tense", "festive")),
+    ("Which device clicks?", ("a camera", "a stapler", "a mouse", "a lighter")),
+    ("Which sound frames the passage?", ("a gong", "a clap", "a drum roll", "a whistle")),
+)
+"""Clean questions that a coarse list would drop."""
+
+ANSWERS_THAT_LOOK_EMPTY = (
+    (
+        "What does the woman say?",
+        ("that none of the men knew", "that she left early", "that he is late", "nothing new"),
+    ),
+    ("How many voices are there?", ("no voices", "one voice", "two voices", "three voices")),
+    ("How do the two sounds compare?", ("both have the same pitch", "the first is higher", "the second is higher")),
+    ("Who sings?", ("a man and a woman", "a boy", "two girls", "a choir")),
+    ("Which key is it in?", ("A and B flat", "C and D flat", "E and F sharp", "G and A flat")),
+    ("How does the loudness change?", ("not at all", "it grows", "it fades", "it swells and fades")),
+    ("How does he sound?", ("uncertain", "calm", "angry", "bored")),
+    ("Which song title is sung?", ("All of Me", "Unknown Pleasures", "Both Sides Now", "Somebody Else's Guy")),
+    ("What does the crowd do?", ("all of them cheer", "some of them boo", "they leave", "they sing")),
+    ("Which information is announced?", ("the departure time", "a change of platform", "a lost child", "a delay")),
+    ("How is the speech?", ("hard to understand", "clear", "hoarse", "whispered")),
+    (
+        "What is the effect of the echo?",
+        ("it blurs the rhythm", "it hides the melody", "it adds depth", "it adds warmth"),
+    ),
+    (
+        "What is true of the speaker?",
+        ("she is not sure of herself", "she is joking", "she is in a hurry", "she is ill"),
+    ),
+    ("What does the guide explain?", ("how to get information", "where to eat", "when to meet", "what to wear")),
+)
+"""Clean questions that a coarse list would drop."""
