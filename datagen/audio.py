@@ -21,6 +21,7 @@ import io
 import math
 import os
 import stat
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -167,22 +168,41 @@ async def decode_ahead(
 ) -> AsyncGenerator[tuple[Clip | Failure, Audio | AudioError | None], None]:
     """Each item in order with its audio, or the error that stands for it; None beside a Failure.
 
-    Clips are decoded in `threads` threads, and at most `ahead` of them, the one that the consumer was given last
-    included, are in memory. Ends its threads when the consumer stops, so iterate within `contextlib.aclosing`.
+    `items` are taken in a thread of their own: a source that waits for a network holds up nothing else. Clips are
+    decoded in `threads` threads, and at most `ahead` of them, the one that the consumer was given last included, are in
+    memory. Ends its threads when the consumer stops, so iterate within `contextlib.aclosing`.
     """
-    rows = iter(items)
+    loop = asyncio.get_running_loop()
     window: deque[tuple[Clip | Failure, Future[Audio | AudioError] | None]] = deque()
+    more: asyncio.Queue[bool] = asyncio.Queue()
+    room, stopped = threading.Semaphore(max(ahead, 1)), threading.Event()
+    feeder = ThreadPoolExecutor(1, thread_name_prefix="source")
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        while True:
-            while len(window) < max(ahead, 1) and (item := next(rows, None)) is not None:
+
+    def feed() -> None:
+        rows = iter(items)
+        try:
+            while room.acquire() and not stopped.is_set() and (item := next(rows, None)) is not None:
                 window.append((item, pool.submit(_attempt, item) if isinstance(item, Clip) else None))
-            if not window:
-                return
+                loop.call_soon_threadsafe(more.put_nowait, True)
+        finally:
+            loop.call_soon_threadsafe(more.put_nowait, False)
+
+    def end() -> None:
+        feeder.shutdown()
+        pool.shutdown(cancel_futures=True)
+
+    fed = feeder.submit(feed)
+    try:
+        while await more.get():
             # Kept in no variable here: the consumer alone decides how long the audio lives.
             yield await _settled(*window.popleft())
+            room.release()
+        fed.result()  # raises what the source raised
     finally:
-        await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+        stopped.set()
+        room.release()
+        await asyncio.to_thread(end)
 
 
 async def _settled(

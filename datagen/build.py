@@ -37,7 +37,7 @@ from datagen.prompts import Prompts
 from datagen.questions import WRITERS
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool, disk_free
-from datagen.sources import SOURCES
+from datagen.sources import SOURCES, Listed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -207,7 +207,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
     try:
         await asyncio.gather(*(client.preflight() for client in set(clients.values())))
         source: Source = resolve("source", config.source, SOURCES, "clips")(
-            SourceOptions(config.annotations, config.audio)
+            SourceOptions(config.annotations, config.audio, None if config.dry_run else run.path / "audio")
         )
         survey = survey_source(source, config)
         parts = make_parts(config, source, survey, clients)
@@ -288,10 +288,10 @@ def probe_factories(config: Config) -> dict[str, Any]:
     return {name: factory for name, factory in found.items() if hasattr(factory, "probe")}
 
 
-def admitted(source: Source, config: Config) -> Iterator[Clip | Failure]:
+def admitted(rows: Iterable[Clip | Failure], config: Config) -> Iterator[Clip | Failure]:
     """The source's rows, less the clips that --license and --exclude-media leave out."""
     excluded = read_lines(config.exclude_media) if config.exclude_media else set()
-    for item in source.clips():
+    for item in rows:
         if isinstance(item, Clip) and config.license and item.license not in config.license:
             yield Failure("source", "license_excluded", item.id, f"licence {item.license or 'unknown'!r}")
         elif isinstance(item, Clip) and item.media_id and item.media_id in excluded:
@@ -304,10 +304,10 @@ def limited(items: Iterable[Clip | Failure], limit: int | None) -> Iterator[Clip
     """The rows up to the `limit`-th clip."""
     clips = 0
     for item in items:
-        if limit is not None and clips >= limit:
-            return
         clips += isinstance(item, Clip)
         yield item
+        if clips == limit:  # before the source fetches one more
+            return
 
 
 def read_lines(path: Path) -> set[str]:
@@ -319,10 +319,12 @@ def read_lines(path: Path) -> set[str]:
 
 
 def survey_source(source: Source, config: Config) -> Survey:
-    """Lists the source once. Raises UsageError when it names no clip at all."""
+    """Lists the source once; one that is Listed, up to --limit. Raises UsageError when it names no clip at all."""
     digest, labels, clips, others = hashlib.sha256(), Counter[str](), 0, 0
     together: dict[str, set[str]] = {}
-    for item in admitted(source, config):
+    listed = source if isinstance(source, Listed) else None
+    rows = admitted(listed.listing() if listed else source.clips(), config)
+    for item in limited(rows, config.limit if listed else None):
         if isinstance(item, Clip):
             clips += 1
             labels.update(item.labels)
@@ -337,6 +339,8 @@ def survey_source(source: Source, config: Config) -> Survey:
         raise UsageError(f"source {config.source!r} lists no clips: check --annotations and --audio")
     total = min(clips, config.limit or clips)
     beside = {label: frozenset(others - {label}) for label, others in sorted(together.items())}
+    if listed:
+        digest = hashlib.sha256(canonical(listed.identity).encode())
     return Survey(total, digest.hexdigest()[:32], dict(sorted(labels.items())), beside)
 
 
@@ -435,7 +439,7 @@ async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, No
     workers = config.workers or (128 if parts.context.writer or parts.context.captioner else 2 * cores)
     slots = asyncio.Semaphore(workers)
     pending: deque[asyncio.Task[Done]] = deque()
-    items = limited(admitted(parts.source, config), config.limit)
+    items = limited(admitted(parts.source.clips(), config), config.limit)
     try:
         async with contextlib.aclosing(decode_ahead(items, threads=cores, ahead=2 * cores)) as decoded:
             async for item, audio in decoded:

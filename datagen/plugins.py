@@ -30,6 +30,8 @@ class SourceOptions:
 
     annotations: Path | None = None
     audio: Path | None = None
+    store: Path | None = None
+    """Folder for audio that the source has to fetch; it need not be there yet."""
 
 
 @dataclass(frozen=True)

@@ -372,7 +372,7 @@ def test_encoded_bytes_are_the_same_each_time_and_decode_again(form, tmp_path):
 
 
 def decoding_threads() -> int:
-    return sum(thread.name.startswith("decode") for thread in threading.enumerate())
+    return sum(thread.name.startswith(("decode", "source")) for thread in threading.enumerate())
 
 
 def test_audio_comes_in_order_with_failures_and_errors_in_their_places(tmp_path):
@@ -464,6 +464,24 @@ def test_a_cancelled_consumer_leaves_no_thread(tmp_path):
             await task
 
     asyncio.run(main())
+    assert not decoding_threads()
+
+
+def test_a_list_that_waits_holds_up_nothing_that_is_there(tmp_path):
+    path, go_on = sound(tmp_path / "a.wav"), threading.Event()
+
+    def listed():
+        yield clip(path, "first")
+        assert go_on.wait(10)
+        yield clip(path, "second")
+
+    async def consume():
+        async with contextlib.aclosing(decode_ahead(listed(), threads=2, ahead=4)) as pairs:
+            first, _ = await asyncio.wait_for(anext(pairs), 5)
+            go_on.set()
+            return [first, *[item async for item, _ in pairs]]
+
+    assert [item.id for item in asyncio.run(consume())] == ["folder/first", "folder/second"]
     assert not decoding_threads()
 
 

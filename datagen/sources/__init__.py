@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from datagen.records import Clip, Failure
 
-__all__ = ["SOURCES", "Source"]
+__all__ = ["SOURCES", "Listed", "Source"]
 
 
 class Source(Protocol):
@@ -28,9 +28,24 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Listed(Protocol):
+    """A source whose audio is fetched while `clips` is read, and whose rows can be had without it."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its rows depend on (a commit, the files), JSON-ready; it stands for them in the run's fingerprint."""
+        ...
+
+    def listing(self) -> Iterator[Clip | Failure]:
+        """The rows of `clips`, with no path, and read no further than they are asked for."""
+        ...
+
+
 # "module:attribute" strings are imported when asked for, so that `datagen --help` loads none of them.
 SOURCES: dict[str, str] = {
     "demo": "datagen.sources.demo:Demo",
     "folder": "datagen.sources.folder:Folder",
     "avqa": "datagen.sources.avqa:Avqa",
+    "hub": "datagen.sources.hub:Hub",
 }
