@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "build"]
 
-LEFT_OUT = ("license_excluded", "media_excluded")
-"""Reasons of clips that the call itself leaves out: listed in rejected.parquet, and no failure."""
+LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
+"""Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
 NO_SERVER = {"labels", "acoustic"}
 """Captioners that ask no server."""
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}

@@ -4,6 +4,7 @@ DatagenError
 ├── UsageError            the call or the input is wrong: one line, exit 2
 ├── Interrupted           Ctrl-C or SIGTERM; the run can go on: exit 130
 ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
+├── RowError              a row of a corpus that is not of its published form: a row in rejected.parquet
 ├── LedgerError           the ledger cannot be read or written in mid-run: stops it, exit 1; what is committed stands
 └── ModelError            a question to a model failed
     ├── Unparsable        (datagen.llm) the answer could not be read, nor could its repair
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "OverBudget",
     "PermanentError",
+    "RowError",
     "ServerLost",
     "TransientError",
     "UsageError",
@@ -49,6 +51,10 @@ class AudioError(DatagenError):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+class RowError(DatagenError):
+    """One row of a corpus cannot be used; the text says which value and why."""
 
 
 class LedgerError(DatagenError):

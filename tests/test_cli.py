@@ -47,7 +47,10 @@ BUILD = ("build", "--source", "demo", "--limit", "1")
         (("build", "--source", "folder"), "add --audio DIR"),
         (("build", "--source", "folder", "--audio", "nope"), "--audio nope: No such file or directory"),
         (("build", "--source", "folder", "--annotations", "twice.csv"), "line 1: 2 columns 'file'"),
-        (("build", "--source", "avqa", "--annotations", "qa.json", "--audio", "music"), "vggsound.csv: field larger"),
+        (
+            ("build", "--source", "avqa", "--annotations", "qa.json", "--audio", "music"),
+            "vggsound.csv: no row can be read: line 1: field larger",
+        ),
         ((*BUILD, "--bogus"), "No such option: --bogus"),
         ((*BUILD, "--seed", "x"), "Invalid value for '--seed'"),
         ((*BUILD, "--split", "2"), "--split 2.0: give a share"),

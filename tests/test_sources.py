@@ -20,9 +20,10 @@ from datagen.errors import UsageError
 from datagen.plugins import SourceOptions, resolve
 from datagen.records import Clip, Failure, canonical
 from datagen.sources import SOURCES
-from datagen.sources.avqa import Avqa, media
+from datagen.sources.avqa import Avqa
 from datagen.sources.demo import CLIPS, Demo
 from datagen.sources.folder import Folder
+from datagen.sources.youtube import media
 
 MANIFEST = [json.loads(line) for line in (CLIPS / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -367,14 +368,14 @@ def test_avqa_values_that_no_table_can_hold_become_ones_that_can(tmp_path: Path)
 
 
 def test_avqa_lists_missing_audio_and_goes_on(tmp_path: Path) -> None:
-    items = [PUBLISHED, PUBLISHED | {"video_name": "aaaaaaaaaaa_000010"}, PUBLISHED | {"video_name": "link_1"}]
+    items = [PUBLISHED, PUBLISHED | {"video_name": "aaaaaaaaaaa_000010"}, PUBLISHED | {"video_name": "link-video1_1"}]
     source = avqa(tmp_path, items, "aaaaaaaaaaa_10.wav")
-    (tmp_path / "audio" / "link_1.wav").symlink_to(wav(tmp_path / "secret.wav"))
+    (tmp_path / "audio" / "link-video1_1.wav").symlink_to(wav(tmp_path / "secret.wav"))
     source = Avqa(SourceOptions(annotations=tmp_path, audio=tmp_path / "audio"))
     assert brief(source) == [
         "avqa/-HG3Omg_89c_000030 audio_missing",
         "avqa/aaaaaaaaaaa_000010",
-        "avqa/link_000001 audio_outside_folder",
+        "avqa/link-video1_000001 audio_outside_folder",
     ]
 
 
@@ -385,7 +386,7 @@ def test_avqa_takes_labels_from_vggsounds_own_list(tmp_path: Path) -> None:
     (clip,) = rows(avqa(tmp_path, [PUBLISHED], "-HG3Omg_89c_30.wav"))
     assert clip.labels == ("sailing, motorboat",)
     tmp_path.joinpath("vggsound.csv").write_text("youtube_id,start,label,split\n")
-    with pytest.raises(UsageError, match=r"vggsound\.csv: line 1: not id,start,label,split"):
+    with pytest.raises(UsageError, match=r"vggsound\.csv: no row can be read: line 1: start is 'start', no number"):
         avqa(tmp_path, [PUBLISHED])
 
 

@@ -48,4 +48,10 @@ SOURCES: dict[str, str] = {
     "folder": "datagen.sources.folder:Folder",
     "avqa": "datagen.sources.avqa:Avqa",
     "hub": "datagen.sources.hub:Hub",
+    "vggsound": "datagen.sources.vggsound:Vggsound",
+    "audiocaps": "datagen.sources.audiocaps:Audiocaps",
+    "clotho": "datagen.sources.clotho:Clotho",
+    "musiccaps": "datagen.sources.musiccaps:Musiccaps",
+    "wavcaps": "datagen.sources.wavcaps:Wavcaps",
+    "audioset": "datagen.sources.audioset:Audioset",
 }

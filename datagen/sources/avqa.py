@@ -17,10 +17,7 @@ id and the second at which the clip begins, six digits. The rights in the sound 
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +25,15 @@ from typing import Any
 from datagen.errors import UsageError
 from datagen.plugins import SourceOptions
 from datagen.records import Clip, Failure, RawQuestion
-from datagen.sources.files import MEANING, SUFFIXES, find, folder, printable, walk
+from datagen.sources import vggsound
+from datagen.sources.files import MEANING, places, printable
+from datagen.sources.index import Index
+from datagen.sources.tables import Listing
+from datagen.sources.youtube import key, media
 
-__all__ = ["Avqa", "by_media", "media"]
+__all__ = ["Avqa"]
 
-SECONDS = 10.0
-"""Length of every VGGSound clip."""
+CURE = "put train_qa.json (from https://mn.cs.tsinghua.edu.cn/avqa) and a VGGSound mirror's audio there"
 
 
 class Avqa:
@@ -48,24 +48,16 @@ class Avqa:
     )
 
     def __init__(self, options: SourceOptions) -> None:
-        home = _home() if options.annotations is None or options.audio is None else Path()
-        annotations = options.annotations or home
-        self.file = annotations / "train_qa.json" if annotations.is_dir() else annotations
-        self.root = folder(options.audio or home, "--audio")
+        self.file, root = places(options, "avqa", "train_qa.json", CURE)
         self.questions = _grouped(self.file)
-        self.labels = _vggsound(self.file.with_name("vggsound.csv"))
-        self.index = by_media(self.root)
-        if not self.index:
-            raise UsageError(
-                f"--audio {self.root}: no audio file below it: put the clips of a VGGSound mirror there, "
-                "named like -HG3Omg_89c_000030.wav"
-            )
+        self.labels = _labels(self.file.with_name("vggsound.csv"))
+        self.files = Index(root, key, "put the clips of a VGGSound mirror there, named like -HG3Omg_89c_000030.wav")
 
     def clips(self) -> Iterator[Clip | Failure]:
         """A Failure for each clip whose audio is not there: no mirror has all of them."""
         for name, questions in self.questions.items():
             clip_id, (video, start) = f"avqa/{name}", media(name)
-            path = find(self.root, self.index.get((video, start), name))
+            path = self.files.find(key(name))
             if isinstance(path, str):
                 yield Failure("source", path, clip_id, f"{name}: {MEANING[path]}")
             else:
@@ -73,45 +65,12 @@ class Avqa:
                     id=clip_id,
                     source="avqa",
                     path=str(path),
-                    labels=self.labels.get((video, start), ()),
+                    labels=self.labels.get(name, ()),
                     media_id=video,
-                    media_start=None if start is None else float(start),
-                    media_end=None if start is None else start + SECONDS,
+                    media_start=start,
+                    media_end=None if start is None else start + vggsound.SECONDS,
                     questions=tuple(questions),
                 )
-
-
-def media(name: str) -> tuple[str, int | None]:
-    """YouTube id and first second of a video or file name: `-a_b_000030.mp4` and `-a_b_30` are both ("-a_b", 30)."""
-    while name.lower().endswith(SUFFIXES):
-        name = name[: name.rindex(".")]
-    match = re.fullmatch(r"(.+)_([0-9]{1,9})", name)
-    return (match[1], int(match[2])) if match else (name, None)
-
-
-def _home() -> Path:
-    base = os.environ.get("DATAGEN_DATA")
-    places = [Path(base) / "avqa"] if base else []
-    places.append(Path("data") / "avqa")
-    for place in places:
-        if place.is_dir():
-            return place
-    raise UsageError(
-        f"--source avqa: no folder {' or '.join(map(str, places))}: put train_qa.json "
-        "(from https://mn.cs.tsinghua.edu.cn/avqa) and a VGGSound mirror's audio there, or name both by options"
-    )
-
-
-def by_media(root: Path) -> dict[tuple[str, int | None], str]:
-    """(YouTube id, second) → path below `root`; the first of SUFFIXES, then the first path, where there are several."""
-    ranks: dict[tuple[str, int | None], int] = {}
-    index: dict[tuple[str, int | None], str] = {}
-    for path in walk(root):
-        name = path.rpartition("/")[2]
-        key, rank = media(name), SUFFIXES.index(name[name.rindex(".") :].lower())
-        if rank < ranks.get(key, len(SUFFIXES)):
-            ranks[key], index[key] = rank, path
-    return index
 
 
 def _grouped(file: Path) -> dict[str, list[RawQuestion]]:
@@ -124,7 +83,7 @@ def _grouped(file: Path) -> dict[str, list[RawQuestion]]:
                 f"--annotations {file}: item {number} has no text 'video_name': use AVQA's own train_qa.json"
             )
         video, start = media(name.strip())
-        groups.setdefault(video if start is None else f"{video}_{start:06d}", []).append(_question(number, item))
+        groups.setdefault(video if start is None else f"{video}_{int(start):06d}", []).append(_question(number, item))
     if not groups:
         raise UsageError(f"--annotations {file}: it holds no question: use AVQA's own train_qa.json")
     return groups
@@ -170,20 +129,15 @@ def _items(file: Path) -> list[Any]:
     return items
 
 
-def _vggsound(file: Path) -> dict[tuple[str, int | None], tuple[str, ...]]:
-    """VGGSound's label of each clip; empty without the file. Raises UsageError for a line that is not its form."""
+def _labels(file: Path) -> dict[str, tuple[str, ...]]:
+    """VGGSound's label of each clip by its name; empty without the file. Raises UsageError for a malformed line."""
     if not file.is_file():
         return {}
-    labels: dict[tuple[str, int | None], tuple[str, ...]] = {}
-    try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            for number, row in enumerate(csv.reader(lines), start=1):
-                if len(row) < 3 or not row[1].strip().isdecimal():
-                    raise UsageError(
-                        f"{file}: line {number}: not id,start,label,split: use VGGSound's own vggsound.csv"
-                    )
-                labels[row[0].strip(), int(row[1])] = (" ".join(row[2].split()),)
-    except (OSError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"{file}: {why}: use VGGSound's own vggsound.csv, or move it away") from None
+    labels: dict[str, tuple[str, ...]] = {}
+    table = vggsound.table(file, option="")
+    for item in Listing("vggsound", table, vggsound.segment).entries():
+        if not isinstance(item, Failure):
+            labels[item.key] = item.labels
+        elif item.reason == "row_malformed":
+            raise UsageError(f"{file}: {item.error}: {table.cure}, or move it away")
     return labels

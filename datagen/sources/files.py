@@ -1,4 +1,4 @@
-"""What every source needs of a folder of audio: which files are audio, and that none outside the folder is opened."""
+"""What every source needs of folders: where a corpus lies, which files are audio, and that none outside is opened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datagen.errors import UsageError
+from datagen.plugins import SourceOptions
 
-__all__ = ["MEANING", "SUFFIXES", "find", "folder", "printable", "walk"]
+__all__ = ["MEANING", "SUFFIXES", "find", "folder", "places", "printable", "stem", "walk"]
 
 SUFFIXES = (
     ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
@@ -20,6 +21,27 @@ MEANING = {
     "audio_outside_folder": "leads out of --audio, and is not opened",
     "audio_not_cut": "is a stretch of a longer file, which a list of files cannot say: cut it first",
 }
+
+
+def places(options: SourceOptions, name: str, file: str, cure: str) -> tuple[Path, Path]:
+    """The annotations and the folder of audio (resolved) of the corpus `name`.
+
+    What an option does not name is looked for in $DATAGEN_DATA/NAME, then in ./data/NAME; annotations that are a folder
+    stand for `file` in it. Raises UsageError, with `cure`, where neither folder is there.
+    """
+    home = _home(name, cure) if options.annotations is None or options.audio is None else Path()
+    annotations = options.annotations or home
+    return annotations / file if annotations.is_dir() else annotations, folder(options.audio or home, "--audio")
+
+
+def _home(name: str, cure: str) -> Path:
+    base = os.environ.get("DATAGEN_DATA")
+    tried = [Path(base) / name] if base else []
+    tried.append(Path("data") / name)
+    for place in tried:
+        if place.is_dir():
+            return place
+    raise UsageError(f"--source {name}: no folder {' or '.join(map(str, tried))}: {cure}, or name both by options")
 
 
 def folder(path: Path, option: str) -> Path:
@@ -43,6 +65,14 @@ def find(root: Path, name: str) -> Path | str:
         return path if path.is_file() else "audio_missing"
     except (OSError, RuntimeError):  # a loop of links, a name that is too long, a folder that may not be entered
         return "audio_missing"
+
+
+def stem(name: str) -> str:
+    """The name of a file without its folders and without what says that it is audio, also twice (`x.mp4.wav`)."""
+    name = name.rpartition("/")[2]
+    while name.lower().endswith(SUFFIXES):
+        name = name[: name.rindex(".")]
+    return name
 
 
 def printable(text: str) -> str:
