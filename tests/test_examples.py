@@ -24,7 +24,7 @@ def test_the_avqa_sample_through_a_whole_build(tmp_path):
     assert counts["failed"] == {"source": 1, "write": 2}
     dropped = pl.read_parquet(run / "rejected.parquet")
     assert Counter(dropped["reason"]) == {
-        "audio_missing": 1, "answer_missing": 1, "duplicate_choices": 1, "forbidden_word": 1,
+        "audio_missing": 1, "answer_missing": 1, "duplicate_choices": 1, "seen_in_question": 1,
     }  # fmt: skip
     kept = load_dataset("parquet", data_dir=str(run / "dataset/data"), split="train", cache_dir=str(tmp_path / "cache"))
     assert counts["kept"] == len(kept) == 8
