@@ -92,11 +92,11 @@ def write_dataset(kept: pl.DataFrame, folder: Path, card: Mapping[str, Any]) -> 
         shutil.rmtree(leftover, ignore_errors=True)
     (new / "data").mkdir(parents=True)
     kept = kept if "audio_dependence" in kept.columns else kept.with_columns(audio_dependence=None)
-    parts = {name: kept.filter(kept["split"] == name) for name in SPLITS}
-    names = [name for name in SPLITS if parts[name].height or name == "train"]
+    places = {name: (kept["split"] == name).arg_true() for name in SPLITS}
+    names = [name for name in SPLITS if len(places[name]) or name == "train"]
     schema = features().arrow_schema
     for name in names:
-        write_shards(parts[name], new / "data", name, schema)
+        write_shards(kept, places[name], new / "data", name, schema)
     (new / "README.md").write_text(render_card(kept, names, card), encoding="utf-8")
     if folder.exists():
         folder.rename(old)
@@ -104,18 +104,21 @@ def write_dataset(kept: pl.DataFrame, folder: Path, card: Mapping[str, Any]) -> 
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_shards(table: pl.DataFrame, folder: Path, name: str, schema: pa.Schema) -> None:
-    """`NAME-00000-of-00001.parquet` …, at most 200,000 rows each; a table without rows is one shard without rows."""
+def write_shards(table: pl.DataFrame, places: pl.Series, folder: Path, name: str, schema: pa.Schema) -> None:
+    """The rows at `places` as `NAME-00000-of-00001.parquet` …, at most 200,000 each; no rows are one empty shard.
+
+    A group of rows at a time is copied, never a split or a shard.
+    """
     import pyarrow.parquet as pq
 
-    shards = max(1, -(-table.height // ROWS_A_SHARD))
+    shards = max(1, -(-len(places) // ROWS_A_SHARD))
     for shard in range(shards):
-        rows = table.slice(shard * ROWS_A_SHARD, ROWS_A_SHARD)
+        rows = places.slice(shard * ROWS_A_SHARD, ROWS_A_SHARD)
         with pq.ParquetWriter(
             folder / f"{name}-{shard:05d}-of-{shards:05d}.parquet", schema, compression="zstd"
         ) as out:
-            for start in range(0, rows.height, ROWS_A_GROUP):  # a row group of no rows stops `datasets` from loading
-                part = rows.slice(start, ROWS_A_GROUP).select(schema.names).to_arrow().cast(schema)
+            for start in range(0, len(rows), ROWS_A_GROUP):  # a row group of no rows stops `datasets` from loading
+                part = table[rows.slice(start, ROWS_A_GROUP)].select(schema.names).to_arrow().cast(schema)
                 out.write_table(part, row_group_size=ROWS_A_GROUP)
 
 
@@ -143,9 +146,9 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
         "license": hub_license(card["licenses"]),
         "language": code(card["language"]),
         "size": size_category(kept.height),
-        "splits": [(name, *_sizes(kept.filter(kept["split"] == name))) for name in splits],
-        "skills": Counter(kept["skill"].to_list()).most_common(),
-        "domains": Counter(kept["domain"].to_list()).most_common(),
+        "splits": [(name, *_sizes(kept.select("split", "clip_id"), name)) for name in splits],
+        "skills": _counts(kept["skill"]),
+        "domains": _counts(kept["domain"]),
         "positions": positions(kept),
         "baselines": card.get("baselines") or baselines(kept),
         "models": models,
@@ -237,9 +240,11 @@ def circular(models: Sequence[Mapping[str, Any]]) -> bool:
 
 def example(kept: pl.DataFrame) -> tuple[str, str] | None:
     """One question as JSON, and a fence of backticks longer than any in it."""
+    import polars as pl
+
     if not kept.height:
         return None
-    row = kept.sort("id").row(0, named=True)
+    row = kept.row(by_predicate=pl.col("id") == kept["id"].min(), named=True)
     text = json.dumps(
         {name: row[name] for name in COLUMNS if name not in ("captions", "provenance")}, indent=2, ensure_ascii=False
     )
@@ -247,5 +252,12 @@ def example(kept: pl.DataFrame) -> tuple[str, str] | None:
     return text, "`" * max(3, longest + 1)
 
 
-def _sizes(part: pl.DataFrame) -> tuple[int, int]:
+def _sizes(clips: pl.DataFrame, split: str) -> tuple[int, int]:
+    part = clips.filter(clips["split"] == split)
     return part.height, part["clip_id"].n_unique()
+
+
+def _counts(values: pl.Series) -> list[tuple[str, int]]:
+    """Value and rows, most first, in order of appearance where equal."""
+    counts = values.rename("value").to_frame().group_by("value", maintain_order=True).len()
+    return sorted(counts.iter_rows(), key=lambda row: -row[1])
