@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from datagen import dataset
 from datagen.build import Config, build
 from datagen.llm.request import public_name
 from datagen.publish import BUILT_FROM, build_toml, public_url, publish
+from datagen.run import Run
 
 # huggingface_hub passes LFS bodies to httpx2 in a way that httpx2 calls deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -277,6 +279,13 @@ def test_a_run_that_is_not_whole_is_refused(hub, run, tmp_path, monkeypatch, cap
         code, out, err = call(monkeypatch, capsys, "publish", copy, "me/set", *words)
         assert (code, out, err.count("\n"), hub.requests) == (2, "", 1, []), err
         assert says in err
+
+
+def test_a_run_that_is_being_built_is_not_published(hub, run, monkeypatch, capsys):
+    with Run(run).held():
+        code, _, err = call(monkeypatch, capsys, "publish", run, "me/set")
+    assert (code, err.count("\n"), hub.requests) == (2, 1, [])
+    assert f"process {os.getpid()} is working in it" in err
 
 
 @pytest.mark.parametrize(
