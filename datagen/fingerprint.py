@@ -76,9 +76,9 @@ def landmarks(samples: NDArray[Any]) -> Landmarks:
         times.append(frames[:-k][fits].astype(np.int32))
     if not hashes:
         return np.empty(0, np.uint32), np.empty(0, np.int32)
-    time, packed = np.concatenate(times), np.concatenate(hashes)
+    time, pairs = np.concatenate(times), np.concatenate(hashes)
     order = np.argsort(time, kind="stable")
-    return _thinned(packed[order], time[order])
+    return _thinned(pairs[order], time[order])
 
 
 def _thinned(hashes: NDArray[np.uint32], times: NDArray[np.int32]) -> Landmarks:
