@@ -27,6 +27,8 @@ RATE = 16_000
 """Hz of the samples."""
 FRAME, HOP = 1024, 256
 """Samples of a spectrum (64 ms) and between two (16 ms)."""
+SILENT = 1e-3
+"""Magnitude of a sine 18 dB below the last of 16 bits."""
 LOWEST = 4
 """The first bin that counts (62 Hz): below are offsets and rumble."""
 REACH_BINS, REACH_FRAMES = 5, 4
@@ -100,7 +102,7 @@ def _peaks(samples: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.
     power = np.abs(np.fft.rfft(windows * np.hanning(FRAME).astype(np.float32), axis=1))[:, : FRAME // 2]
     power[:, :LOWEST] = 0
     loudest = float(power.max(initial=0.0))
-    if loudest <= 1e-6:
+    if loudest <= SILENT:
         return none, none
     level = np.log(np.maximum(power, loudest * FLOOR)).astype(np.float32)
     tops = level == maximum_filter(level, size=(2 * REACH_FRAMES + 1, 2 * REACH_BINS + 1))
