@@ -30,7 +30,7 @@ FRAME, HOP = 1024, 256
 SILENT = 1e-3
 """Magnitude of a sine 18 dB below the last of 16 bits."""
 LOWEST = 4
-"""The first bin that counts (62 Hz): below are offsets and rumble."""
+"""The first bin that counts (62 Hz): below is rumble."""
 REACH_BINS, REACH_FRAMES = 5, 4
 """A peak is the greatest value within so many bins and frames to each side."""
 DENSITY = 50
@@ -98,6 +98,7 @@ def _peaks(samples: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.
     none = np.empty(0, np.int64)
     if len(samples) < FRAME:
         samples = np.pad(samples, (0, FRAME - len(samples)))
+    samples = samples - samples.mean()
     windows = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP]
     power = np.abs(np.fft.rfft(windows * np.hanning(FRAME).astype(np.float32), axis=1))[:, : FRAME // 2]
     power[:, :LOWEST] = 0
