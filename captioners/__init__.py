@@ -28,4 +28,6 @@ CAPTIONERS: dict[str, str] = {
     "acoustic": "datagen.captioners.acoustic:Acoustic",
     "labels": "datagen.captioners.labels:Labels",
     "openai": "datagen.captioners.openai:OpenAICaptioner",
+    "whisper": "datagen.captioners.whisper:Whisper",
+    "yamnet": "datagen.captioners.yamnet:YAMNet",
 }

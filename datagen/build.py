@@ -51,7 +51,7 @@ __all__ = ["Config", "build"]
 
 LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
 """Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
-NO_SERVER = {"labels", "acoustic"}
+NO_SERVER = {"labels", "acoustic", "whisper", "yamnet"}
 """Captioners that ask no server."""
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
 """Filters that can judge one question alone: what they drop is not worth a probe's calls."""
