@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
 from datagen.llm.budget import METER, PROMPT_MARGIN, Budget, Price, Stats, price_of
 from datagen.llm.ledger import Ledger, Row
+from datagen.llm.reply import Completion
 from datagen.llm.request import Answer, Endpoint, Request, digest
 from datagen.llm.sender import Sender
 
-__all__ = ["Client"]
+__all__ = ["Client", "Sends"]
+
+
+class Sends(Protocol):
+    """The way to a model: a server (`datagen.llm.sender`) or weights on this machine (`datagen.llm.local`)."""
+
+    async def preflight(self) -> None:
+        """Check in at most 5 s that it can answer. Raises UsageError, one line."""
+        ...
+
+    async def complete(self, request: Request, key: str) -> tuple[Completion | PermanentError, int]:
+        """What the model says for good, and the number of tries."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...
 
 
 class Client:
@@ -18,7 +36,7 @@ class Client:
 
     `patience`: seconds to wait for a server that is lost. `concurrency`: most requests under way. `timeout`: seconds
     for one request. `retry_failed` asks once more what the ledger has as a permanent error. `budget` and `stats` may
-    be shared between clients.
+    be shared between clients. `sender` takes the place of the way to the endpoint's server.
     """
 
     def __init__(
@@ -32,13 +50,16 @@ class Client:
         concurrency: int = 256,
         timeout: float = 600.0,
         stats: Stats | None = None,
+        sender: Sends | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.identity = endpoint.identity
         self.stats = stats if stats is not None else Stats()
         self._ledger = ledger
         self._budget = budget if budget is not None else Budget()
-        self._sender = Sender(endpoint, patience=patience, timeout=timeout, concurrency=concurrency, stats=self.stats)
+        self._sender = sender or Sender(
+            endpoint, patience=patience, timeout=timeout, concurrency=concurrency, stats=self.stats
+        )
         self._asking: dict[tuple[str, int], asyncio.Future[Row]] = {}
         self._retry_failed = retry_failed
         self._retried: set[tuple[str, int]] = set()
@@ -59,7 +80,7 @@ class Client:
                 f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
                 "add --price IN,OUT (USD per million tokens)"
             )
-        await self._sender.http.preflight()
+        await self._sender.preflight()
 
     async def ask(self, request: Request) -> Answer:
         """The answer, from the ledger or, once it is committed there, from the server.
@@ -91,8 +112,8 @@ class Client:
         return self._known((request.key(self.identity), request.sampling.max_tokens)) is not None
 
     async def close(self) -> None:
-        """Close the connections. The ledger stays open: it may serve other clients."""
-        await self._sender.http.close()
+        """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""
+        await self._sender.close()
 
     def _known(self, name: tuple[str, int]) -> Row | None:
         row = self._ledger.get(*name)

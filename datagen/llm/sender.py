@@ -47,6 +47,14 @@ class Sender:
         self._outright: int | None = 0
         """Permanent errors so far, None after the first success."""
 
+    async def preflight(self) -> None:
+        """Check server, key and model in at most 5 s. Raises UsageError, one line."""
+        await self.http.preflight()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.close()
+
     async def complete(self, request: Request, key: str) -> tuple[Completion | PermanentError, int]:
         """What the server says for good, and the number of tries. Raises TransientError, ServerLost, Denied."""
         attempts = failures = 0
