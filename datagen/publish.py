@@ -215,7 +215,7 @@ def prepared(api: HfApi, repo: str, private: bool, revision: str) -> tuple[str, 
     if private and not info.private:
         raise UsageError(f"{repo}: is public already, and --private cannot hide it: change that in its settings")
     if revision != "main":
-        branches = {branch.name: branch for branch in api.list_repo_refs(repo, repo_type="dataset").branches}
+        branches = {branch.name for branch in api.list_repo_refs(repo, repo_type="dataset").branches}
         if revision not in branches:
             api.create_branch(repo, branch=revision, repo_type="dataset")
         info = api.dataset_info(repo, revision=revision)
@@ -283,7 +283,8 @@ def told(repo: str) -> Iterator[None]:
             raise refusal(repo, cause.response.status_code, cause.server_message or "") from error
         what = " ".join(str(cause or error).split()) or type(cause or error).__name__
         if cause is None:
-            raise DatagenError(f"{repo}: nothing was published: {what}: {AGAIN}") from error
+            cure = "set HF_HUB_DISABLE_XET=1 where HF_ENDPOINT has no Xet" if "/xet-" in what else AGAIN
+            raise DatagenError(f"{repo}: nothing was published: {what}: {cure}") from error
         kept = "shards that arrived whole are not sent again"
         raise DatagenError(f"{repo}: the connection to the Hub broke ({what}): {kept}; {AGAIN}") from error
 

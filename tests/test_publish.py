@@ -388,3 +388,15 @@ def test_a_hub_out_of_reach_is_told(hub, tmp_path, run, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "publish", run, "me/set")
     assert (code, err.count("\n")) == (1, 1)
     assert "the connection to the Hub broke" in err
+
+
+def test_a_hub_without_xet_is_told_with_the_cure(hub, run):
+    import subprocess
+    import sys
+
+    pytest.importorskip("hf_xet")
+    command = [sys.executable, "-c", "from datagen.cli import main; main()", "publish", str(run), "me/set"]
+    environment = {**os.environ, **hub.environment(), "HF_HUB_DISABLE_XET": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "set HF_HUB_DISABLE_XET=1 where HF_ENDPOINT has no Xet" in done.stderr
