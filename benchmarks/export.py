@@ -61,7 +61,7 @@ def make_run(folder: Path, rows: int) -> Path:
             "provenance": '{"keys":["' + number.cast(pl.String) + '"]}',
         }
     )  # fmt: skip
-    write_shards(table, folder / "dataset/data", "train", features().arrow_schema)
+    write_shards(table, number, folder / "dataset/data", "train", features().arrow_schema)
     replace_text(folder / "run.json", json.dumps({"status": "done", "fingerprints": {}}))
     return folder
 
