@@ -147,7 +147,8 @@ class HubServer:
     def environment(self, token: str | None = "hf_write") -> dict[str, str]:
         """For a process that shall talk to this Hub, with caches of its own."""
         quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        return {"HF_ENDPOINT": self.url, "HF_HOME": str(self.root / "home"), "HF_TOKEN": token or "", **quiet}
+        here = {"HF_ENDPOINT": self.url, "HF_HOME": str(self.root / "home"), "NO_PROXY": "127.0.0.1"}
+        return {**here, "HF_TOKEN": token or "", **quiet}
 
     def fail(self, what: str, status: int, times: int | None = None) -> None:
         self.faults.append(Fault(what, status, times=times))
