@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -288,9 +289,66 @@ def publish_command(
     say(f"{size} → {done['url']} ({kind}), {what}")
 
 
+BenchmarkName = Annotated[str, typer.Option(help="A name of `datagen list benchmarks`.")]
+BenchmarkFile = Annotated[str, typer.Option(help="The benchmark's file, a run of ours, or a Hub id.")]
+
+
+def show(parts: Iterable[Any]) -> None:
+    """Prints texts and tables of `rich` on standard output, without colours and cursor movements."""
+    from rich.console import Console
+
+    page = io.StringIO()
+    console = Console(file=page, width=None if sys.stdout.isatty() else 200, color_system=None, soft_wrap=True)
+    for part in parts:
+        console.print(part)
+    for line in page.getvalue().splitlines():
+        print(shown(line).rstrip())  # noqa: T201
+
+
+@app.command("score")
+def score_command(
+    benchmark: BenchmarkName,
+    data: BenchmarkFile,
+    predictions: Annotated[Path, typer.Option(help="JSON, JSON lines, CSV or parquet: an id and an answer a row.")],
+    matcher: Annotated[str, typer.Option(help="Whose figure is the headline: official or strict.")] = "official",
+    choice_labels: Annotated[
+        str, typer.Option(help="What the prompt put before the choices: letters, text (nothing), or both (unknown).")
+    ] = "both",
+    allow_broken: Annotated[
+        bool, typer.Option("--allow-broken", help="Score also where items or predictions do not fit.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Score predictions made by anyone: as the benchmark's script does, and strictly, with intervals and baselines."""
+    from datagen.eval.scoring import score
+    from datagen.eval.showing import score_shown
+
+    found = score(data, predictions, benchmark, matcher=matcher, labels=choice_labels, allow_broken=allow_broken)
+    if json_:
+        print_json(found)
+    else:
+        show(score_shown(found))
+    if found["faults"]:
+        say(f"{predictions}: {found['faults']} rows could not be used as they are: see defects")
+        raise typer.Exit(1)
+
+
+@app.command("baselines")
+def baselines_command(benchmark: BenchmarkName, data: BenchmarkFile, json_: Json = False) -> None:
+    """What can be had from a benchmark file with no model, no audio and no question."""
+    from datagen.eval.scoring import baselines
+    from datagen.eval.showing import baselines_shown
+
+    found = baselines(data, benchmark)
+    if json_:
+        print_json(found)
+    else:
+        show(baselines_shown(found))
+
+
 @app.command("list")
 def list_command(
-    kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters or exports.")],
+    kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters, exports or benchmarks.")],
     json_: Json = False,
 ) -> None:
     """List the names that the flags take."""

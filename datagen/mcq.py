@@ -28,7 +28,7 @@ from datagen.versions import version
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BROKEN", "COLUMNS", "McqSet", "read"]
+__all__ = ["BROKEN", "COLUMNS", "FIELDS", "McqSet", "examined", "read", "some"]
 
 TEXTS = (
     "task", "category", "sub_category", "difficulty", "skill", "language", "dataset", "split", "media_id", "clip_id",
@@ -121,7 +121,11 @@ def read(place: str | Path) -> McqSet:
 
     Raises UsageError for what cannot be read, and for what has no question or no choices, naming the keys found.
     """
-    source = load(place)
+    return examined(load(place))
+
+
+def examined(source: Rows) -> McqSet:
+    """The set in rows that were loaded already."""
     keys = _all_keys(source)
     if source.rows or source.table is not None:
         _check(source, keys)

@@ -111,6 +111,7 @@ def known(kind: str) -> dict[str, str]:
         "generators": [("datagen.questions", "WRITERS")],
         "filters": [("datagen.filters", "FILTERS"), ("datagen.filters", "PROBES")],
         "exports": [("datagen.export", "EXPORTS")],
+        "benchmarks": [("datagen.eval", "BENCHMARKS")],
     }
     if kind not in tables:
         raise UsageError(f"unknown kind {kind!r}: use one of {', '.join(tables)}")

@@ -1,0 +1,103 @@
+"""The results of `score` and `baselines` as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["baselines_shown", "score_shown"]
+
+
+def score_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The file, the headline, a row for each group, the baselines, and what was wrong in the two files."""
+    from rich.table import Table
+    from rich.text import Text
+
+    yield from _file(result)
+    given, head = result["predictions"], result["headline"]
+    yield Text(
+        f"{given['file']}: {result['answered']} answered (key {given['key']}), {result['not_read']} of them read as no "
+        f"single choice (labels: {result['choice_labels']})"
+    )
+    yield Text(f"{head['matcher']}, missing as wrong: {_share(head)}")
+    table = Table("", "n", "official, as published", "official", "strict", "format loss", box=None, pad_edge=False)
+    official, strict = result["matchers"]["official"], result["matchers"]["strict"]["missing_as_wrong"]
+    for name, loss in _cells(result["format_loss"]):
+        cells = [_at(part, name) for part in (official["as_published"], official["missing_as_wrong"], strict)]
+        difference = f"{100 * loss['difference']:+.1f}"
+        table.add_row(Text(" · ".join(name)), str(loss["n"]), _of(cells[0]), *map(_share, cells[1:]), difference)
+    yield table
+    yield Text(f"official: {result['official_is']}")
+    yield from _baselines(result["baselines"])
+    yield from _defects(result["defects"]["data"], "in the benchmark file")
+    yield from _defects(result["defects"]["predictions"], "in the predictions")
+
+
+def baselines_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The file, what can be had from it without listening, and what is wrong in it."""
+    yield from _file(result)
+    yield from _baselines(result)
+    yield from _defects(result["defects"], "in the file")
+
+
+def _file(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    yield Text(f"{result['benchmark']}: {result['data']}, {result['items']} items, {result['version']}")
+    yield Text(f"sha256 {result['sha256']}")
+    for category, rows in result["set_aside"].items():
+        yield Text(f"set aside, no multiple choice: {category} {rows}")
+
+
+def _baselines(found: Mapping[str, Any]) -> Iterator[RenderableType]:
+    from rich.table import Table
+
+    intervals = found["intervals"]
+    table = Table("without listening", "right", box=None, pad_edge=False)
+    if found["random"] is not None:
+        table.add_row("random", f"{100 * found['random']:.1f}")
+    for place, interval in enumerate(intervals["position"], start=1):
+        table.add_row(f"always choice {place}", _share(interval))
+    for name in ("last", "longest", "shortest", "choices_only"):
+        if intervals[name]:
+            table.add_row(name.replace("_", " "), _share(intervals[name]))
+    yield table
+
+
+def _defects(defects: Mapping[str, Mapping[str, Any]], where: str) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for name, found in defects.items():
+        ids = ", ".join(found["ids"][:3]) + (", …" if found["count"] > 3 else "")
+        yield Text(f"{where}: {name} {found['count']} ({ids})")
+
+
+def _cells(groups: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """(("total",), S) and ((group, value), S) of each value of each group."""
+    yield ("total",), groups["total"]
+    for group, values in groups.items():
+        if group != "total":
+            for value, found in values.items():
+                yield (group, value), found
+
+
+def _at(groups: Mapping[str, Any], name: tuple[str, ...]) -> Mapping[str, Any] | None:
+    found: Any = groups
+    for key in name:
+        found = found.get(key, {})
+    return found or None
+
+
+def _share(found: Mapping[str, Any] | None) -> str:
+    """`39.5 [36.5, 42.6]`, in percent."""
+    if found is None or found["accuracy"] is None:
+        return "–"
+    return f"{100 * found['accuracy']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+
+
+def _of(found: Mapping[str, Any] | None) -> str:
+    """`39.50 of 1000`, in percent: official scripts print two digits."""
+    return "–" if found is None or found["accuracy"] is None else f"{100 * found['accuracy']:.2f} of {found['n']}"
