@@ -11,8 +11,8 @@
 
 Its script (evaluation.py) reads one JSON file, the benchmark's rows with `model_output` in each, where its README says
 `model_prediction`. A row without that key is left out of the denominator. It counts by `string_match`, in total, by
-task, difficulty and sub-category, and stops at a prediction that is no text. The Hub's copy has "(A) " before every choice
-and answer; that script would take these letters for words, so they are taken off here.
+task, difficulty and sub-category, and stops at a prediction that is no text. The Hub's copy has "(A) " before every
+choice and answer; that script would take these letters for words, so they are taken off here.
 """
 
 from __future__ import annotations
