@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from datagen.baselines import baselines, choices_only
 
-MMAU = Path(__file__).parents[2] / "shared/data/mmau-test-mini.json"
+MMAU = Path(os.environ.get("DATAGEN_SHARED") or Path(__file__).parents[2] / "shared") / "data/mmau-test-mini.json"
 TYPES = {"question": pl.String, "choices": pl.List(pl.String), "answer": pl.String}
 
 
