@@ -2,9 +2,9 @@
 
     python benchmarks/score.py [--items 9000] [--json]
 
-A made benchmark in MMAU's form with 9,000 items and a file of predictions in six phrasings. Measured in one process after
-a first, small call: the whole of `score` without the baselines (both files read, both matchers, every group and
-interval), and the baselines of the file beside it. Medians of 5.
+A made benchmark in MMAU's form with 9,000 items and a file of predictions in six phrasings. Measured in one process
+after a first, small call: the whole of `score` without the baselines (both files read, both matchers, every group and
+interval), in seconds by the clock and of the processor, and the baselines of the file beside it. Medians of 5.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from datagen.eval.scoring import benchmark_items, figures, file_baselines
 LIMIT = 1.0
 """Seconds."""
 WORDS = (
-    "dog", "cat", "rain", "piano", "violin", "siren", "engine", "child", "woman", "man", "laughter", "thunder", "guitar",
-    "drum", "bell", "whistle", "crowd", "train", "door", "glass", "wind", "bird", "cow", "horse", "water", "fire", "car",
+    "dog", "cat", "rain", "piano", "violin", "siren", "engine", "child", "woman", "man", "laughter", "thunder", "drum",
+    "guitar", "bell", "whistle", "crowd", "train", "door", "glass", "wind", "bird", "cow", "horse", "water", "fire",
 )  # fmt: skip
 
 
@@ -61,18 +61,19 @@ def score(data: Path, predictions: Path) -> dict[str, Any]:
     return figures(items, read_predictions(predictions, items, kind), kind, "mmau", "official", "both")
 
 
-def median_of(times: int, call: Callable[[], object]) -> float:
-    """Median seconds of a call."""
-    taken = []
+def median_of(times: int, call: Callable[[], object]) -> tuple[float, float]:
+    """Medians of a call: seconds by the clock and of the processor; other work on the machine changes the first."""
+    clock, processor = [], []
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        clock.append(time.perf_counter() - start[0])
+        processor.append(time.process_time() - start[1])
+    return statistics.median(clock), statistics.median(processor)
 
 
 def main() -> None:
-    """Prints the seconds; exit 1 when scoring takes longer than the limit."""
+    """Prints the seconds; exit 1 when scoring takes the processor longer than the limit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--items", type=int, default=9000)
     parser.add_argument("--json", action="store_true")
@@ -80,12 +81,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         score(*make(Path(folder), 100))
         data, predictions = make(Path(folder), args.items)
-        seconds = median_of(5, lambda: score(data, predictions))
+        clock, processor = median_of(5, lambda: score(data, predictions))
         items = benchmark_items(data, "mmau")[1]
-        beside = median_of(5, lambda: file_baselines(items))
-    found = {"items": args.items, "score_s": seconds, "limit_s": LIMIT, "baselines_s": beside}
-    print(json.dumps(found) if args.json else "\n".join(f"{name:<12} {value}" for name, value in found.items()))
-    sys.exit(seconds > LIMIT)
+        beside = median_of(5, lambda: file_baselines(items))[1]
+    found = {
+        "items": args.items, "score_s": clock, "score_cpu_s": processor, "limit_s": LIMIT, "baselines_cpu_s": beside,
+    }  # fmt: skip
+    print(json.dumps(found) if args.json else "\n".join(f"{name:<16} {value}" for name, value in found.items()))
+    sys.exit(processor > LIMIT)
 
 
 if __name__ == "__main__":

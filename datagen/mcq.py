@@ -238,22 +238,33 @@ def _from_rows(
     import polars as pl
 
     rows = source.rows if source.table is None else source.table.to_dicts()
+    held = {name: found for name, found in names.items() if found}
     columns: dict[str, list[Any]] = {name: [] for name in _types()}
     spread = max(SPREAD, key=lambda s: sum(name in source.keys for name in s))
     as_index = format_ == "avqa" or _numbers_are_places(rows, names)
     for number, row in enumerate(rows):
         wrong: set[str] = set()
         known = _flat(row) if isinstance(row, Mapping) else {}
-        for name, value in _row(known, names, spread, as_index=as_index, wrong=wrong).items():
+        for name, value in _row(known, held, spread, as_index=as_index, wrong=wrong).items():
             columns[name].append(value)
         if not isinstance(row, Mapping):
             wrong = {"not_an_object"}
         for name in wrong:
             odd[name].append(number)
-    table = pl.DataFrame(columns, schema=_types())
+    table = pl.DataFrame([_series(name, columns[name], kind) for name, kind in _types().items()])
     if names["media_id"]:
         table = table.with_columns(pl.col("media_id").map_elements(_media, return_dtype=pl.String))
     return _numbered(table)
+
+
+def _series(name: str, values: Sequence[Any], kind: pl.DataType) -> pl.Series:
+    """A column; lists by way of arrow, as polars takes them one at a time."""
+    import polars as pl
+    import pyarrow as pa
+
+    if kind == pl.List(pl.String):
+        return pl.Series(name, pa.array(values, pa.large_list(pa.large_string())))
+    return pl.Series(name, values, kind)
 
 
 def _flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -281,9 +292,12 @@ def _row(
     wrong: set[str],
 ) -> dict[str, Any]:
     """The raw columns of one row."""
-    value: dict[str, Any] = {
-        c: next((row[n] for n in known if row.get(n) is not None), None) for c, known in names.items()
-    }
+    value: dict[str, Any] = dict.fromkeys(FIELDS)
+    for column, known in names.items():
+        for name in known:
+            if (cell := row.get(name)) is not None:
+                value[column] = cell
+                break
     found: dict[str, Any] = {name: _text(value[name]) for name in TEXTS}
     if isinstance(value["category"], list):
         wrong.add("list_category")
@@ -325,13 +339,13 @@ def _whole(value: Any) -> int | None:
 
 def _text(value: Any) -> str | None:
     """A value as text: null stays null, a list is its members with commas between, an object is JSON."""
-    if value is None:
-        return None
+    if isinstance(value, str):
+        return clean(value)
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        value = ", ".join(value)
-    return clean(
-        value if isinstance(value, str) else str(value) if not isinstance(value, dict | list) else _dump(value)
-    )
+        return clean(", ".join(value))
+    if isinstance(value, dict | list | tuple):
+        return clean(_dump(value))
+    return None if value is None else str(value)
 
 
 def _dump(value: Any) -> str:

@@ -86,8 +86,11 @@ def string_match(answer: str, prediction: str, choices: Sequence[str]) -> bool:
     return bool(predicted) and gold <= predicted and predicted.isdisjoint(wrong)
 
 
+TOKEN = re.compile(r"\b\w+\b")
+
+
 def _tokens(text: str) -> set[str]:
-    return set(re.findall(r"\b\w+\b", text.lower()))
+    return set(TOKEN.findall(text.lower()))
 
 
 # ── the strict reader ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,7 +110,7 @@ def read(text: str, choices: Sequence[str], labels: Labels = "both") -> int | No
     text = _normal(_after_thinking(text))
     spans = list(_answer_spans(text)) or [_Span(text, "whole")]
     last = _read_span(spans[-1], menu, labels)
-    others = {_read_span(span, menu, labels) for span in set(spans)}
+    others = {_read_span(span, menu, labels) for span in set(spans[:-1])}
     return last if others <= {last, None} else None
 
 
@@ -121,17 +124,18 @@ class _Menu:
         self.first: list[int] = []
         """For each choice the first that is equal to it."""
         bare: dict[str, set[int]] = {}
-        for index, choice in enumerate(choices):
+        normal = [_normal(choice) for choice in choices]
+        for index, (choice, form) in enumerate(zip(choices, normal, strict=True)):
             first = self.exact.setdefault(fold(choice), index)
             self.first.append(first)
-            self.low.setdefault(_low(" ".join(_normal(choice).split())), first)
-            bare.setdefault(fold(_bare(_normal(choice))), set()).add(first)
+            self.low.setdefault(_low(" ".join(form.split())), first)
+            bare.setdefault(fold(_bare(form)), set()).add(first)
         self.bare = {form: indices.pop() for form, indices in bare.items() if form and len(indices) == 1}
         """Without quotes and closing punctuation, where that still names one choice."""
         self.by_length = sorted(
             ((form, index) for form, index in self.low.items() if form), key=lambda item: -len(item[0])
         )
-        self.single = {form for choice in choices if len(form := _normal(choice)) == 1}
+        self.single = {form for form in normal if len(form) == 1}
         """Choices of one character, as they are written: "a" in a sentence is not the chord "A"."""
 
 
@@ -142,7 +146,10 @@ def _menu(choices: tuple[str, ...]) -> _Menu:
 
 def _normal(text: str) -> str:
     """NFKC, plain apostrophes, single spaces; line ends stay, since an answer ends with its line."""
-    text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'")
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").replace("ʼ", "'")
+    if "\n" not in text:
+        return " ".join(text.split())
     return re.sub(r" *\n\s*", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
 
 

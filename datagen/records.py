@@ -202,9 +202,11 @@ class Failure:
 
 def fold(text: str) -> str:
     """The form in which two choices count as equal: NFKC, casefold, single spaces."""
-    import unicodedata
+    if not text.isascii():
+        import unicodedata
 
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
 
 
 def schema(record: type) -> pa.Schema:

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ __all__ = ["Rows", "clean", "load"]
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rows:
     """What was read, unchecked."""
 
@@ -43,12 +44,16 @@ class Rows:
     """Objects as JSON or CSV hold them; None stands for a line that is no JSON. Empty where `table` is set."""
     table: pl.DataFrame | None = None
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """Every name of a field, in the order in which the rows bring them."""
         if self.table is not None:
             return self.table.columns
-        return list(dict.fromkeys(key for row in self.rows if isinstance(row, Mapping) for key in row))
+        found: dict[str, None] = {}
+        for row in self.rows:
+            if isinstance(row, Mapping):
+                found.update(dict.fromkeys(row))
+        return list(found)
 
 
 def load(place: str | Path) -> Rows:

@@ -7,7 +7,7 @@ added (what official scripts read) are such a file too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,20 +116,32 @@ def _of_another_version(source: Rows, items: McqSet) -> list[str]:
     keys = set(source.keys)
     if not (keys & {*FIELDS["question"]} and keys & {*FIELDS["choices"], "choice_a"}):
         return []
-    import polars as pl
+    own = {id: tuple(row) for id, *row in items.table.select("id", "question", "choices", "answer").iter_rows()}
+    unlike = source
+    if source.table is None:  # most rows are the items' own, letter by letter; None keeps the numbers of the others
+        unlike = replace(source, rows=[None if _plainly(row, own) else row for row in source.rows])
+    if not unlike.keys:
+        return []
+    theirs = examined(unlike).table.select("id", "question", "choices", "answer").iter_rows()
+    return [id for id, *row in theirs if id in own and row[0] is not None and _differs(tuple(row), own[id])]
 
-    columns = ("id", "question", "choices", "answer")
-    theirs = examined(source).table.select(columns).rename({name: f"their_{name}" for name in columns[1:]})
-    both = theirs.join(items.table.select(columns), on="id", how="inner", maintain_order="left")
-    both = both.filter(pl.any_horizontal(pl.col(f"their_{name}").ne_missing(pl.col(name)) for name in columns[1:]))
-    return [row["id"] for row in both.iter_rows(named=True) if _differs(row)]
+
+Item = tuple[str | None, list[str], str | None]
+"""Question, choices, answer."""
 
 
-def _differs(row: Mapping[str, Any]) -> bool:
+def _plainly(row: Any, own: Mapping[str, Item]) -> bool:
+    """Whether a row of JSON has the question, choices and answer of its item."""
+    if not isinstance(row, Mapping):
+        return True
+    found = tuple(row.get(name) for name in ("question", "choices", "answer"))
+    return found == own.get(str(row.get("id")))
+
+
+def _differs(theirs: Item, own: Item) -> bool:
     """Whether two questions are not the same, whatever the case, the spaces, the order of choices; no answer is any."""
-    answer = row["their_answer"]
     return (
-        fold(row["their_question"] or "") != fold(row["question"] or "")
-        or sorted(map(fold, row["their_choices"])) != sorted(map(fold, row["choices"]))
-        or (bool(answer) and fold(answer) != fold(row["answer"] or ""))
+        fold(theirs[0] or "") != fold(own[0] or "")
+        or sorted(map(fold, theirs[1])) != sorted(map(fold, own[1]))
+        or (bool(theirs[2]) and fold(theirs[2] or "") != fold(own[2] or ""))
     )

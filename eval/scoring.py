@@ -10,9 +10,9 @@ does not grant on the same items: official less strict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.baselines import baselines as baselines_of
 from datagen.errors import UsageError
@@ -23,6 +23,9 @@ from datagen.multiple_choice import Labels
 from datagen.multiple_choice import read as read_answer
 from datagen.plugins import resolve
 from datagen.statistics import share
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["baselines", "benchmark_items", "score", "tally"]
 
@@ -108,20 +111,23 @@ def figures(
 ) -> dict[str, Any]:
     """The result without the baselines, which take longer than the scoring."""
     rows = items.table.select("id", "choices", "answer", "answer_index").rows()
+    said: list[bool | None] = []
     official, strict, unread = [], [], 0
     for id, choices, answer, gold in rows:
         text = given.texts.get(id)
-        official.append(text is not None and bool(answer) and bool(kind.official(answer, text, choices)))
+        said.append(None if text is None else kind.official(answer or "", text, choices))
+        official.append(bool(said[-1]) and bool(answer))
         place = None if text is None else read_answer(text, choices, labels)
         strict.append(place is not None and place == gold)
         unread += text is not None and place is None
-    groups = {name: items.table[column].to_list() for name, column in kind.groups.items()}
+    groups = items.table.select(**kind.groups)
+    everywhere = list(range(len(rows)))
     matchers = {
         "official": {
-            "as_published": tally(published(rows, given, kind), groups),
-            "missing_as_wrong": tally(enumerate(official), groups),
+            "as_published": tally(*published(rows, said, given, kind), groups),
+            "missing_as_wrong": tally(everywhere, official, groups),
         },
-        "strict": {"missing_as_wrong": tally(enumerate(strict), groups)},
+        "strict": {"missing_as_wrong": tally(everywhere, strict, groups)},
     }
     return {
         **described(items, benchmark),
@@ -138,38 +144,44 @@ def figures(
     }
 
 
-def published(rows: Sequence[tuple[Any, ...]], given: Predictions, kind: Benchmark) -> Iterator[tuple[int, bool]]:
-    """(row of the item, right) for each row of the predictions that the benchmark's own script counts."""
+def published(
+    rows: Sequence[tuple[Any, ...]], said: Sequence[bool | None], given: Predictions, kind: Benchmark
+) -> tuple[list[int], list[bool]]:
+    """(rows of the items, right) for each row of the predictions that the benchmark's own script counts."""
     at = {id: row for row, (id, *_) in reversed(list(enumerate(rows)))}
+    places, right = [], []
     for id, text in given.rows if kind.reproduced else ():
-        _, choices, answer, _ = rows[at[id]]
-        right = kind.official(answer or "", text, choices)
-        if right is not None:
-            yield at[id], right
+        place = at[id]
+        _, choices, answer, _ = rows[place]
+        verdict = said[place] if given.texts.get(id) == text else kind.official(answer or "", text, choices)
+        if verdict is not None:
+            places.append(place)
+            right.append(verdict)
+    return places, right
 
 
-def tally(verdicts: Iterable[tuple[int, bool]], groups: Mapping[str, Sequence[str | None]]) -> dict[str, Any]:
-    """The figures of (row, right) pairs: {"total": S, group: {value: S}}, S as `statistics.share` gives it.
+def tally(rows: Sequence[int], right: Sequence[bool], groups: pl.DataFrame) -> dict[str, Any]:
+    """The figures of verdicts: {"total": S, group: {value: S}}, S as `statistics.share` gives it.
 
-    `groups`: name → the value of each row; a row with null there stands in none.
+    `rows`: for each verdict, the row of `groups` (strings, a column a group) that it is about; a row with null there
+    stands in no group of that column.
     """
-    counts: dict[str, dict[str, list[int]]] = {name: {} for name in groups}
-    total = [0, 0]
-    for row, right in verdicts:
-        cells = [counts[name].setdefault(of[row] or "", [0, 0]) for name, of in groups.items() if of[row] is not None]
-        for cell in (total, *cells):
-            cell[0] += right
-            cell[1] += 1
-    shares = {name: {value: share(*cell) for value, cell in sorted(cells.items())} for name, cells in counts.items()}
-    return {"total": share(*total), **{name: found for name, found in shares.items() if found}}
+    import polars as pl
+
+    verdicts = pl.Series("right", right, dtype=pl.Boolean)
+    table = groups[list(rows)].with_columns(verdicts)
+    found: dict[str, Any] = {"total": share(int(verdicts.sum()), len(verdicts))}
+    for name in groups.columns:
+        cells = table.group_by(name).agg(pl.col("right").sum(), n=pl.len()).drop_nulls(name).sort(name)
+        if cells.height:
+            found[name] = {value: share(correct, n) for value, correct, n in cells.iter_rows()}
+    return found
 
 
-def format_loss(
-    official: Sequence[bool], strict: Sequence[bool], groups: Mapping[str, Sequence[str | None]]
-) -> dict[str, Any]:
+def format_loss(official: Sequence[bool], strict: Sequence[bool], groups: pl.DataFrame) -> dict[str, Any]:
     """Official less strict on the same items, in total and by group: the difference, and who alone says right."""
-    of_official, of_strict = tally(enumerate(official), groups), tally(enumerate(strict), groups)
-    both = tally(enumerate(a and b for a, b in zip(official, strict, strict=True)), groups)
+    rows = list(range(len(official)))
+    both = [a and b for a, b in zip(official, strict, strict=True)]
 
     def loss(a: dict[str, Any], b: dict[str, Any], ab: dict[str, Any]) -> dict[str, Any]:
         if "n" not in a:
@@ -178,7 +190,7 @@ def format_loss(
         difference = (alone - strictly) / a["n"] if a["n"] else None
         return {"difference": difference, "only_official": alone, "only_strict": strictly, "n": a["n"]}
 
-    return loss(of_official, of_strict, both)
+    return loss(*(tally(rows, right, groups) for right in (official, strict, both)))
 
 
 def counted(defects: Mapping[str, Sequence[str]]) -> dict[str, Any]:
