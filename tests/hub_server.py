@@ -79,6 +79,8 @@ class Commit:
 @dataclass
 class Repo:
     private: bool = False
+    gated: bool = False
+    """Listed to all, but its files (less README.md) are for nobody here."""
     branches: dict[str, str] = field(default_factory=dict)
     log: dict[str, Commit] = field(default_factory=dict)
 
@@ -256,6 +258,7 @@ ROUTES: list[tuple[str, str]] = [
     (r"POST /api/validate-yaml", "validate"),
     (rf"GET {KIND}(?:/revision/(?P<revision>[^/]+))?", "info"),
     (rf"GET {KIND}/refs", "refs"),
+    (rf"GET {KIND}/auth-check", "access"),
     (rf"GET {KIND}/commits/(?P<revision>[^/]+)", "history"),
     (rf"GET {KIND}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?", "tree"),
     (rf"POST {KIND}/paths-info/(?P<revision>[^/]+)", "paths"),
@@ -424,9 +427,14 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return {
             "_id": repo, "id": repo, "author": repo.split("/")[0], "sha": commit.oid, "private": made.private,
-            "disabled": False, "gated": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings,
-            "lastModified": DATE, "createdAt": DATE, "cardData": self.card(commit),
+            "disabled": False, "gated": made.gated and "manual", "tags": [], "downloads": 0, "likes": 0,
+            "siblings": siblings, "lastModified": DATE, "createdAt": DATE, "cardData": self.card(commit),
         }  # fmt: skip
+
+    def access(self, kind: str, repo: str) -> Any:
+        if self.found(repo, kind).gated:
+            raise Refused(403, f"Access to {repo} is restricted", "GatedRepo")
+        return {}
 
     def card(self, commit: Commit) -> Any:
         """The front matter of README.md."""
@@ -496,6 +504,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def resolve(self, repo: str, revision: str, path: str, kind: str = "model") -> Any:
         commit = self.at(repo, revision, kind)
+        if path != "README.md":
+            self.access(kind, repo)
         headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         blob = commit.files.get(path)
         if blob is None:

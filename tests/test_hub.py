@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Audio, ClassLabel, Features, List, Value
+from hub_server import HubServer, connect
 
 from datagen.build import Config, build
-from datagen.errors import AudioError, UsageError
+from datagen.errors import AudioError, DatagenError, UsageError
 from datagen.plugins import SourceOptions
 from datagen.records import Clip, Failure
 from datagen.run import Run
@@ -96,6 +101,23 @@ def test_the_listing_has_the_rows_without_reading_audio(tmp_path):
     with pytest.raises(UsageError, match="cannot be read as a data set"):
         list(hub.clips())
     assert not (tmp_path / "store").exists()
+
+
+def test_no_row_group_stays_in_memory_after_it_was_read(tmp_path):
+    """pyarrow keeps every group until its iterator ends, 24 MB here."""
+    rows = [row(i, audio={"bytes": os.urandom(100_000), "path": "x.wav"}) for i in range(240)]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), folder / "train.parquet", row_group_size=40
+    )
+    found = source(folder).set.rows()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in found) == 240
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_only_as_many_rows_as_asked_for_are_read(tmp_path):
@@ -360,3 +382,129 @@ def test_a_store_without_a_folder_leaves_nothing(tmp_path, monkeypatch):
     assert store.put(b"x", "a.wav").is_relative_to(tmp_path)
     del store
     assert not list(tmp_path.iterdir())
+
+
+# ── behind the Hub ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    with HubServer(tmp_path / "hub") as hub:
+        connect(hub, monkeypatch)
+        yield hub
+        huggingface_hub.close_session()
+
+
+CARD = b"---\nlicense: cc-by-4.0\n---\n# A set\n"
+
+
+def published(server, folder: Path, repo: str = "me/set", **options) -> str:
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return server.write(repo, {"README.md": CARD, **files}, **options)
+
+
+def fetched(server) -> Counter[str]:
+    """Name of a file → how often something of it was asked for."""
+    return Counter(r.rpartition("/")[2] for r in server.requests if r.startswith("GET") and "/resolve/" in r)
+
+
+def test_a_set_of_the_hub_is_pinned_to_its_commit(server, tmp_path):
+    rows = [row(i, license=None) for i in range(4)]
+    commit = published(server, parquet(tmp_path / "set", rows))
+    hub = source(Path("me/set"), store=tmp_path / "store")
+    identity = hub.identity
+    published(server, parquet(tmp_path / "set", rows[:1]))  # while the build is at work
+    clips = list(hub.clips())
+    assert [c.id for c in clips] == [c.id for c in hub.listing()] == [f"hub/me/set/train/{i}/own{i}" for i in range(4)]
+    assert [Path(c.path).read_bytes() for c in clips] == [f.read_bytes() for f in FLACS[:4]]
+    assert {c.license for c in clips} == {"CC-BY-4.0"}
+    assert (hub.identity, identity["revision"]) == (identity, commit)
+    assert commit in hub.origin and hub.origin.endswith(".")
+    assert source(Path("me/set")).identity["revision"] != commit
+    assert source(Path(f"me/set?revision={commit}")).identity == identity
+
+
+def test_a_limit_fetches_no_more_than_it_needs(server, tmp_path):
+    for part in range(3):
+        parquet(tmp_path / "set", [row(i) for i in range(8)], name=f"train-0000{part}-of-00003.parquet")
+    published(server, tmp_path / "set")
+    counts = build(Config(source="hub", annotations=Path("me/set"), out=tmp_path / "run", limit=3))
+    assert (counts["clips"], len(list((tmp_path / "run/audio").rglob("*.flac")))) == (3, 3)
+    asked = fetched(server)
+    assert asked["train-00000-of-00003.parquet"] and not asked["train-00001-of-00003.parquet"]
+
+
+def audio_folder(folder: Path, files: int) -> Path:
+    for i in range(files):
+        place = folder / "train" / ("dog_bark", "rain")[i % 2] / f"{i}.flac"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(FLACS[i].read_bytes())
+    return folder
+
+
+def test_files_of_an_audio_folder_on_the_hub_are_fetched_once(server, tmp_path):
+    published(server, audio_folder(tmp_path / "set", 6), "lab/sounds")
+    config = Config(source="hub", annotations=Path("lab/sounds"), out=tmp_path / "run", limit=4)
+    assert build(config)["clips"] == 4
+    assert fetched(server) - Counter(["README.md"]) == Counter(f"{i}.flac" for i in (0, 2, 4, 1))
+    assert build(replace(config, limit=None))["clips"] == 6
+    assert fetched(server) - Counter({"README.md": 9}) == Counter(f"{i}.flac" for i in range(6))
+    labels = Run(tmp_path / "run").read(Clip)["labels"].to_list()
+    assert labels == [["dog bark"]] * 3 + [["rain"]] * 3
+
+
+def test_a_file_that_the_hub_lost_is_a_row_in_rejected(server, tmp_path):
+    published(server, audio_folder(tmp_path / "set", 3))
+    server.fail(r"/resolve/.*/2\.flac", 404)
+    found = {item.clip_id if isinstance(item, Failure) else item.id: item for item in source(Path("me/set")).clips()}
+    assert found["hub/me/set/train/1"].reason == "audio_missing"
+    assert [type(item) for item in found.values()] == [Clip, Failure, Clip]
+
+
+def test_a_broken_connection_is_taken_up_again(server, tmp_path):
+    published(server, parquet(tmp_path / "set", [row(i) for i in range(12)]))
+    server.cut(r"GET .*/resolve/.*parquet", after=50_000, times=2)
+    assert len(list(source(Path("me/set"), store=tmp_path / "store").clips())) == 12
+
+
+def test_what_the_hub_refuses_is_told_in_one_line(server, tmp_path, monkeypatch):
+    published(server, parquet(tmp_path / "set", [row(0)]))
+    assert "me/none: no such data set on the Hub, or a private one" in refused("me/none")
+    assert "no such revision" in refused("me/set", "?revision=v9")
+    assert "has no split 'dev': add ?split=NAME, one of train" in refused("me/set", "?split=dev")
+    assert "has no audio column, only text" in refused(text_set(server, tmp_path))
+    for name in ("me/ set", "-me/set", "me/set..x", "a/b/c"):
+        assert "--annotations" in refused(name)
+    published(server, tmp_path / "set", "me/secret", private=True)
+    assert source(Path("me/secret")).set.name == "me/secret"
+    server.repos["dataset", "me/set"].gated = True
+    assert "is gated: ask for access on its page, then set HF_TOKEN" in refused("me/set")
+    connect(server, monkeypatch, token=None)
+    assert "no such data set on the Hub, or a private one: check the name, or set HF_TOKEN" in refused("me/secret")
+    server.fail("GET /api/datasets/me/set", 401)
+    assert "set HF_TOKEN" in refused("me/set")
+
+
+def text_set(server, tmp_path: Path) -> str:
+    published(server, parquet(tmp_path / "text", [{"text": "x"}], Features({"text": TEXT})), "me/text")
+    return "me/text"
+
+
+def test_several_configurations_are_listed(server, tmp_path):
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in "ab")
+    card = f"---\nconfigs:\n{configs}---\n".encode()
+    for name in "ab":
+        parquet(tmp_path / name, [row(0, id=name)])
+    files = {f"{name}/x.parquet": next((tmp_path / name).rglob("*.parquet")) for name in "ab"}
+    server.write("me/two", {"README.md": card, **files})
+    assert "has several configurations: add ?config=NAME, one of a, b" in refused("me/two")
+    assert "has no configuration 'c': it has a, b" in refused("me/two", "?config=c")
+    assert [c.id for c in source(Path("me/two"), "?config=b").clips()] == ["hub/me/two/b/train/0/b"]
+
+
+def test_a_hub_out_of_reach_is_no_fault_of_the_call(tmp_path, monkeypatch):
+    with HubServer(tmp_path / "hub") as hub:
+        connect(hub, monkeypatch)
+    with pytest.raises(DatagenError, match="the Hub cannot be reached") as caught:
+        source(Path("me/set"))
+    assert not isinstance(caught.value, UsageError) and "\n" not in str(caught.value)

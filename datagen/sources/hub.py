@@ -133,13 +133,16 @@ class Hub:
 
 def _blocks(url: str) -> Iterator[bytes]:
     import fsspec
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
     try:
         with fsspec.open(url, "rb") as file:
             while block := file.read(BLOCK):
                 yield block
-    except (FileNotFoundError, EntryNotFoundError):
+    except (FileNotFoundError, EntryNotFoundError, HfHubHTTPError) as error:
+        gone = not isinstance(error, HfHubHTTPError) or error.response.status_code == 404
+        if isinstance(error, RepositoryNotFoundError) or not gone:
+            raise
         raise AudioError("audio_missing", f"{url}: no such file in the set") from None
 
 

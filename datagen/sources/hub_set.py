@@ -87,9 +87,10 @@ class HubSet:
                 if columns is not None and not columns:
                     yield from ({} for _ in range(table.metadata.num_rows))
                     continue
-                size = ROWS if columns is None else LIGHT_ROWS
-                for batch in table.iter_batches(batch_size=size, columns=columns, use_threads=False):
-                    yield from batch.to_pylist()
+                options = {"batch_size": ROWS if columns is None else LIGHT_ROWS, "columns": columns}
+                for group in range(table.num_row_groups):  # one call for all would keep each group in memory to the end
+                    for batch in table.iter_batches(row_groups=[group], use_threads=False, **options):
+                        yield from batch.to_pylist()
 
 
 def _local(name: str, root: Path) -> list[Any]:
