@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from datagen.errors import DatagenError, UsageError
 from datagen.llm.request import public_name
-from datagen.run import Run
+from datagen.run import Run, opened
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -62,11 +62,10 @@ def publish(
     and what the token may not do; DatagenError for what another try may mend.
     """
     check_names(repo, revision)
-    if not (run / "run.json").exists():
-        raise UsageError(f"{run}: holds no run.json: give the folder that `datagen build --out` wrote")
+    folder = opened(run)
     if dry_run:
         return listing(contents(run, repo, revision), run, repo, revision) | {"dry_run": True}
-    with Run(run).held():
+    with folder.held():
         files = contents(run, repo, revision)
         from huggingface_hub import HfApi, get_token
 

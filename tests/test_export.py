@@ -287,6 +287,14 @@ def test_the_file_of_a_clip(tmp_path, row, file):
     assert found == (file if file.startswith("audio_") else root.resolve() / file)
 
 
+@pytest.mark.parametrize(("seconds", "file"), [(10.5, "dQw4w9WgXcQ.wav"), (12.0, "audio_not_cut")])
+def test_a_file_named_by_the_video_alone_is_the_clip_unless_it_is_longer(tmp_path, seconds, file):
+    soundfile.write(tmp_path / "dQw4w9WgXcQ.wav", [0.0] * int(8000 * seconds), 8000)
+    row = clip("vggsound", "dQw4w9WgXcQ_000030", "dQw4w9WgXcQ", 30.0, 40.0)
+    found = AudioFolder(tmp_path).find(row)
+    assert found == (file if file.startswith("audio_") else tmp_path.resolve() / file)
+
+
 def test_rows_without_audio_are_left_out_counted_and_listed(tmp_path, monkeypatch, capsys):
     there, cut, missing = clip("folder", "a.wav"), clip("folder", "a.wav@1-2", "", 1.0, 2.0), clip("folder", "b.wav")
     run = made_run(tmp_path / "run", enumerate([there, missing, cut, missing]))
