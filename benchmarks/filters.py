@@ -18,7 +18,7 @@ import time
 from generated import questions
 
 from datagen.filters import FILTERS
-from datagen.filters.balance import reletter
+from datagen.filters.positions import reletter
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 

@@ -18,7 +18,9 @@ import planted_texts as texts
 import polars as pl
 from generated import questions
 
+from datagen.baselines import baselines
 from datagen.filters import FILTERS
+from datagen.filters.positions import reletter
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 
@@ -83,9 +85,163 @@ def modality() -> Counts:
     return judged("modality", bad, asked(texts.SOUND_WORDS_THAT_LOOK_LIKE_SIGHT))
 
 
+def wellformed() -> Counts:
+    """Labels, answers in questions, broken and empty texts, and odd ones in which nothing is wrong."""
+    return judged("wellformed", asked(texts.BADLY_FORMED), asked(texts.WELL_FORMED))
+
+
+def relation() -> Counts:
+    """A corpus's own questions about what is seen, and the same of written ones."""
+    view = [
+        {"generator": "human", "provenance": f'{{"attributes":{{"question_relation":"{word}"}}}}'} for word in VIEWS
+    ]
+    colour = [{"generator": "human", "question": question} for question in texts.QUESTIONS_OF_COLOUR]
+    heard = [row | {"provenance": row["provenance"].replace("iew", "oth")} for row in view]
+    written = [row | {"generator": "llm"} for row in [*view, *colour]]
+    return judged("relation", view + colour, [row for row in heard if "oth" in row["provenance"]] + written)
+
+
+VIEWS = ["View"] * 10 + ["view"] * 4 + [" View "] * 2
+
+
+def grounded() -> Counts:
+    """Answers that no caption speaks of, wrong choices that one does."""
+    bad = [
+        {"captions": list(captions), "choices": list(choices), "answer": choices[0], "question": "What is going on?"}
+        for captions, choices in texts.UNSUPPORTED
+    ]
+    good = [row | {"answer": choices[-1]} for row, (_, choices) in zip(bad, texts.UNSUPPORTED, strict=True)]
+    return judged("grounded", bad, [row for row, (_, choices) in zip(good, texts.UNSUPPORTED, strict=True)])
+
+
+def duplicates() -> Counts:
+    """A question again about its clip, in another case, spacing, order, or with a word more."""
+    base = questions(CLEAN, seed=2, defects=False).drop("defect")
+    kinds = list(texts.SAME_QUESTION)
+    copies = base.head(5 * len(kinds)).with_columns(
+        id=pl.format("again {}", "id"),
+        question=pl.Series(
+            [kinds[i % len(kinds)](text) for i, text in enumerate(base["question"].head(5 * len(kinds)))]
+        ),
+    )
+    elsewhere = base.tail(100).with_columns(
+        id=pl.format("elsewhere {}", "id"), sha256=pl.lit("other"), clip_id=pl.col("id")
+    )
+    elsewhere = elsewhere.with_columns(sha256="clip_id")
+    table = pl.concat([base, copies, elsewhere])
+    verdicts = resolve("filter", "duplicates", FILTERS, "judge")(CONTEXT).judge(table)
+    return counts(verdicts, [id.startswith("again ") for id in table["id"]])
+
+
+# ── filters that drop as much as is too much: what is planted is the surplus, whichever rows hold it ──────────────────
+
+
+def surplus(name: str, table: pl.DataFrame, bad: pl.Series, allowed: float) -> Counts:
+    """A filter of shares: rows `bad` may hold the share `allowed` of what is kept; all others are clean."""
+    verdicts = resolve("filter", name, FILTERS, "judge")(CONTEXT).judge(table)
+    kept, clean = verdicts["keep"], int((~bad).sum())
+    planted = int(bad.sum() - allowed / (1 - allowed) * clean)
+    left = max(0, int((kept & bad).sum() - allowed / (1 - allowed) * int((kept & ~bad).sum())))
+    return {"planted": planted, "found": planted - left, "false_alarms": int((~kept & ~bad).sum()), "clean": clean}
+
+
+def answer_frequency() -> Counts:
+    """One answer in 15 % of the questions, in several cases and spacings."""
+    table = questions(2_000, seed=3, defects=False)
+    bad = pl.Series([i % 7 == 0 for i in range(table.height)])
+    spelled = pl.Series(["a Dog", "A dog", "a  dog", "a dog ", "A DOG"]).gather([i % 5 for i in range(table.height)])
+    table = table.with_columns(answer=pl.when(bad).then(spelled).otherwise("answer"))
+    return surplus("answer_frequency", table, bad, 0.05)
+
+
+def templates() -> Counts:
+    """A wording filled in again and again in 40 % of the questions, with one to three words."""
+    table = questions(2_000, seed=4, defects=False)
+    bad = pl.Series([i % 5 < 2 for i in range(table.height)])
+    filled = pl.format(
+        "How many times does the {} start and stop in the clip?", pl.col("answer").str.strip_prefix("a ")
+    )
+    return surplus("templates", table.with_columns(question=pl.when(bad).then(filled).otherwise("question")), bad, 0.20)
+
+
+def length() -> Counts:
+    """40 % of the answers are the longest choice, or the shortest; what is found is how far the gate brings it down."""
+    found = dict.fromkeys(("planted", "found", "false_alarms", "clean"), 0)
+    for change in (pl.format("{}, over and over", "answer"), pl.lit("dog")):
+        table = questions(4_000, seed=5, defects=False)
+        some = pl.int_range(pl.len()) % 5 == 0
+        new = pl.when(some).then(change).otherwise("answer")
+        choices = [
+            pl.when(pl.col("answer_index") == i).then(new).otherwise(pl.col("choices").list.get(i)) for i in range(4)
+        ]
+        changed = table.with_columns(choices=pl.concat_list(choices), answer=new)
+        judge = resolve("filter", "length", FILTERS, "judge")(CONTEXT)
+        before, after = (worth(part) for part in (changed, changed.filter(judge.judge(changed)["keep"])))
+        found["planted"] += int(before)
+        found["found"] += int(before - max(after, 0))
+        found["false_alarms"] += int((~judge.judge(table)["keep"]).sum())
+        found["clean"] += table.height
+    return found
+
+
+def worth(table: pl.DataFrame) -> float:
+    """Questions more than by chance in which the longest, or the shortest, choice is right: whichever is more."""
+    figures = baselines(table)
+    return table.height * (max(figures["longest"], figures["shortest"]) - figures["random"])
+
+
+def positions() -> Counts:
+    """40 % of the answers stand first; found is what no longer does, false alarms are questions that became others."""
+    table = questions(2_000, seed=6, defects=False)
+    table = table.with_columns(
+        choices=pl.when(pl.int_range(pl.len()) % 5 == 0)
+        .then(pl.concat_list("answer", pl.col("choices").list.set_difference(pl.concat_list("answer"))))
+        .otherwise("choices")
+    ).filter(pl.col("choices").list.len() == 4)
+    first = table["choices"].list.first() == table["answer"]
+    table = table.with_columns(answer_index=pl.when(first).then(0).otherwise("answer_index").cast(pl.Int32))
+    after = reletter(table, 0)
+    even = table.height / 4
+    same = after["choices"].list.sort() == table["choices"].list.sort()
+    right = after.select(pl.col("choices").list.get(pl.col("answer_index")) == pl.col("answer")).to_series()
+    planted = int(first.sum() - even)
+    return {
+        "planted": planted,
+        "found": planted - max(0, int((after["answer_index"] == 0).sum() - even)),
+        "false_alarms": int((~(same & right)).sum()),
+        "clean": table.height,
+    }
+
+
+def balance() -> Counts:
+    """One answer in 15 %, and one form of the rules in 40 %, of the questions."""
+    found = dict.fromkeys(("planted", "found", "false_alarms", "clean"), 0)
+    table = questions(4_000, seed=7, defects=False)
+    row = pl.Series(range(table.height))
+    often, form = row % 7 == 0, row % 5 < 2
+    named = pl.when(form).then(pl.lit("one")).otherwise("form " + (row % 19).cast(pl.String))
+    rows = [
+        (table.with_columns(answer=pl.when(often).then(pl.lit("a dog")).otherwise("answer")), often, 0.05),
+        (table.with_columns(provenance=pl.lit('{"form":"') + named + pl.lit('"}')), form, 0.20),
+    ]
+    for changed, wrong, share in rows:
+        for name, number in surplus("balance", changed, wrong, share).items():
+            found[name] += number
+    return found
+
+
 PLANTS: dict[str, Callable[[], Counts]] = {
+    "wellformed": wellformed,
     "answerable": answerable,
     "modality": modality,
+    "relation": relation,
+    "grounded": grounded,
+    "duplicates": duplicates,
+    "answer_frequency": answer_frequency,
+    "templates": templates,
+    "length": length,
+    "positions": positions,
+    "balance": balance,
 }
 """Filter → what it made of its planted rows."""
 

@@ -189,3 +189,93 @@ ANSWERS_THAT_LOOK_EMPTY = (
     ("What does the guide explain?", ("how to get information", "where to eat", "when to meet", "what to wear")),
 )
 """Clean questions that a coarse list would drop."""
+
+BADLY_FORMED = (
+    ("Which of the sounds is it?", ("A) a dog", "B) a cat", "C) a cow")),
+    ("Which of the sounds is it?", ("(a) a dog", "(b) a cat", "(c) a cow")),
+    ("Which of the sounds is it?", ("[A] a dog", "[B] a cat", "[C] a cow")),
+    ("Which of the sounds is it?", ("1. a dog", "2. a cat", "3. a cow")),
+    ("Which of the sounds is it?", ("A: a dog", "B: a cat", "C: a cow")),
+    ("Which of the sounds is it?", ("a. a dog", "b. a cat", "c. a cow")),
+    ("Which of the sounds is it?", ("(1) a dog", "(2) a cat", "(3) a cow")),
+    ("Where does the barking dog bark?", ("the barking dog", "a house", "a field")),
+    ("What is the source of the church bells?", ("church bells", "a fire", "a clock")),
+    ("Which machine makes the noise of the sewing machine?", ("Sewing machine", "Printer", "Fan")),
+    ("Is the loud rooster a rooster?", ("a loud rooster", "a hen", "a duck")),
+    ("What is heard \ufffd\ufffd here?", ("a dog", "a cat", "a cow")),
+    ("What is heard here?", ("a dog\x00", "a cat", "a cow")),
+    ("What is heard here?", ("a dog\nor two", "a cat", "a cow")),
+    ("What is \u202eheard here?", ("a dog", "a cat", "a cow")),
+    ("???", ("a dog", "a cat", "a cow")),
+    ("Eh?", ("a dog", "a cat", "a cow")),
+    ("What is heard here?", ("a dog", "—", "a cow")),
+    ("What is heard here?", ("a dog", "...", "a cow")),
+    ("What is heard here? " * 60, ("a dog", "a cat", "a cow")),
+    ("What is heard here?", ("a dog " * 60, "a cat", "a cow")),
+    ("What is heard here?", ("a dog", "a cat " * 20_000, "a cow")),
+    ("这里的狗叫声是什么？", ("狗叫声", "猫叫声", "鸟叫声")),
+    ("", ("a dog", "a cat", "a cow")),
+)
+WELL_FORMED = (
+    ("Which comes first, the dog or the cat?", ("the dog", "the cat")),
+    ("Is there a dog?", ("No", "Yes")),
+    ("Which chord is heard?", ("A", "B minor", "C: sus", "D")),
+    ("Which chord is played?", ("F#:maj7", "C:min", "G:7", "A:min/5")),
+    ("Is it a doghouse that creaks?", ("dog", "cat")),
+    ("Which is the louder of the sounds, the bell or the horn?", ("the bell", "the horn", "both alike")),
+    ("谁在说话？", ("男人", "女人")),
+    ("كم مرة يسمع الجرس؟", ("مرة", "مرتين", "ثلاث مرات")),
+    ("कौन सा वाद्य बजता है?", ("तबला", "सितार", "बांसुरी")),
+    ("How many sounds are there?", ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10")),
+    ("At what time does it begin?", ("0.5 s", "1.5 s", "2.5 s", "3.5 s")),
+)
+
+QUESTIONS_OF_COLOUR = (
+    "What color is the dog?",
+    "What colour does the car have?",
+    "Which of the colors appears first?",
+    "Is the bird colorful or grey?",
+    "Which coloured ball bounces?",
+    "What are the colours of the flag?",
+)
+
+UNSUPPORTED = (
+    # captions; choices: the first is what was made up, the last is what the captions say
+    (("A dog barks twice.",), ("a cat meowing", "a cow mooing", "a dog barking")),
+    (("A man whistles softly while water runs.",), ("a woman sings", "a child cries", "a man whistling")),
+    (("Heavy rain on a tin roof.",), ("footsteps in snow", "a crackling fire", "rain on a roof")),
+    (("A train passes and its horn sounds.",), ("a ship's engine", "a helicopter", "a passing train")),
+    (("Somebody types on a keyboard.",), ("somebody plays the drums", "a door slams", "typing on a keyboard")),
+    (
+        ("An electric guitar plays a fast solo.",),
+        ("a slow piano ballad", "a string quartet", "an electric guitar solo"),
+    ),
+    (("A crowd cheers and claps.",), ("an empty street", "a lone wolf howls", "a cheering crowd")),
+    (("A kettle boils and whistles.",), ("a lawn mower starts", "an owl hoots", "a boiling kettle")),
+    (("Church bells ring in the distance.",), ("a fire alarm goes off", "a phone vibrates", "distant church bells")),
+    (("A baby laughs, then coughs.",), ("an old man snores", "a horse neighs", "a laughing baby")),
+    (("Two women talk about a journey.",), ("three men argue", "a robot announces", "women talking")),
+    (("A motorcycle accelerates.",), ("a bicycle bell rings", "a cart is pulled", "an accelerating motorcycle")),
+    (("Waves break on the shore.",), ("a tap drips", "ice cracks", "breaking waves")),
+    (("Glass shatters on the floor.",), ("paper is torn", "wood is sawn", "shattering glass")),
+    (("A violin plays a sad melody.",), ("a happy trumpet march", "a tuba polka", "a sad violin melody")),
+    (("There is no speech, only wind.",), ("speech", "singing", "wind")),
+    (("The bell strikes 3 times.",), ("five strikes", "seven strikes", "three strikes")),
+    (("一只狗在叫。",), ("猫叫声", "牛叫声", "狗叫")),
+    (("Ein Hund bellt laut.",), ("eine Katze miaut", "ein Pferd wiehert", "ein Hund bellt")),
+    (("Un chien aboie au loin.",), ("un chat miaule", "un cheval hennit", "un chien aboie")),
+    (("Громко лает собака.",), ("мяукает кошка", "ржёт лошадь", "лает собака")),
+    (("يسمع نباح كلب",), ("مواء قطة", "صهيل حصان", "نباح كلب")),
+)
+
+SAME_QUESTION = (
+    str.upper,
+    lambda text: f"  {text.replace(' ', '  ')}",
+    lambda text: text.replace("?", " ?"),
+    lambda text: text.replace("?", "？"),
+    lambda text: f"{text.removesuffix('?')} exactly?" if len(text.split()) > 6 else text.lower(),
+    lambda text: text.replace("the", "The").replace("in", "In"),
+    lambda text: f"{text.removesuffix('?')}!",
+    lambda text: " ".join(reversed(text.removesuffix("?").split())) + "?",
+)
+"""Ways in which one question comes twice."""

@@ -643,10 +643,10 @@ def to_target(alive: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, pl.Dat
 def finished_questions(alive: pl.DataFrame, config: Config) -> pl.DataFrame:
     """The kept questions with their split and balanced answer positions."""
     from datagen.dataset import split
-    from datagen.filters.balance import reletter
+    from datagen.filters.positions import reletter
 
     table = alive.with_columns(split=split(alive, config.split, config.seed))
-    return reletter(table, config.seed) if "balance" in config.filters else table
+    return reletter(table, config.seed) if {"positions", "balance"} & set(config.filters) else table
 
 
 # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────────

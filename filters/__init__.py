@@ -45,6 +45,10 @@ FILTERS: dict[str, str] = {
     "relation": "datagen.filters.relation:Relation",
     "grounded": "datagen.filters.grounded:Grounded",
     "duplicates": "datagen.filters.duplicates:Duplicates",
+    "answer_frequency": "datagen.filters.answer_frequency:AnswerFrequency",
+    "templates": "datagen.filters.templates:Templates",
+    "length": "datagen.filters.length:Length",
+    "positions": "datagen.filters.positions:Positions",
     "balance": "datagen.filters.balance:Balance",
 }
 PROBES: dict[str, str] = {

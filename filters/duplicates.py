@@ -5,25 +5,27 @@ The same question about another clip is no duplicate. Clips with the same decode
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from datagen.language import words
-from datagen.records import fold
+from datagen.filters.wording import key, verdicts
+from datagen.language import word_lists
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from datagen.plugins import Context
 
-__all__ = ["NEAR", "Duplicates", "repeats"]
+__all__ = ["NEAR", "Duplicates", "near_pairs"]
 
 NEAR = 0.8
 """Jaccard index of the word sets of question and answer from which two questions of a clip count as one.
 
 The answer's words are part of it because "which comes first" and "which comes last" differ in one word of many.
 """
+PAIRS = 20_000_000
+"""Pairs looked at together; bounds the memory when one clip has very many questions."""
 
 
 class Duplicates:
@@ -37,76 +39,120 @@ class Duplicates:
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`; `sha256` (of the clip's audio) is used where the table has it."""
+        import numpy as np
         import polars as pl
 
-        columns = [clip_key(table), table["question"].to_list(), table["answer"].to_list()]
-        clips: dict[str, list[int]] = {}
-        for row, clip in enumerate(columns[0]):
-            clips.setdefault(clip, []).append(row)
-        sets = _by_rarity([_words(q, a) for q, a in zip(columns[1], columns[2], strict=True)])
-        found: list[tuple[str, float | None]] = [("", None)] * table.height
-        for rows in clips.values():
-            if len(rows) > 1:
-                for row, reason, score in repeats(rows, columns[1], sets):
-                    found[row] = (reason, score)
-        return pl.DataFrame(
-            {
-                "question_id": table["id"],
-                "keep": [not reason for reason, _ in found],
-                "reason": [reason for reason, _ in found],
-                "score": [score for _, score in found],
-            },
-            schema_overrides={"reason": pl.String, "score": pl.Float64, "keep": pl.Boolean},
+        clip = clip_key(table)
+        words = word_sets(table)
+        number = table.select(
+            clip=clip, text=key(pl.col("question").fill_null("")), words=words.hash()
+        ).with_row_index()
+        origin = number.select(pl.col("index").first().over("clip", "text")).to_series().to_numpy()
+        stands = number.select(pl.col("index").first().over("clip", "words")).to_series().to_numpy()
+        alone = np.flatnonzero(stands == np.arange(table.height))
+        pairs = near_pairs(clip.gather(alone), words.gather(alone))
+        pairs = pairs.select(a=pl.Series(alone[pairs["a"]]), b=pl.Series(alone[pairs["b"]]), score="score")
+        found = list(fates(origin, stands, pairs))
+        rows = pl.Series([row for row, _, _ in found], dtype=pl.UInt32)
+        none = pl.repeat(None, table.height, dtype=pl.Float64, eager=True)
+        reason = pl.repeat("", table.height, dtype=pl.String, eager=True)
+        return verdicts(
+            table,
+            reason.scatter(rows, pl.Series([reason for _, reason, _ in found], dtype=pl.String)),
+            none.scatter(rows, pl.Series([score for _, _, score in found], dtype=pl.Float64)),
         )
 
 
-def clip_key(table: pl.DataFrame) -> list[str]:
+def clip_key(table: pl.DataFrame) -> pl.Series:
     """What names the audio of each row: its hash where there is one, else the clip's id."""
     import polars as pl
 
     if "sha256" not in table.columns:
-        return table["clip_id"].to_list()
+        return table["clip_id"]
     known = pl.col("sha256").fill_null("") != ""
-    return table.select(pl.when(known).then("sha256").otherwise("clip_id"))["sha256"].to_list()
+    return table.select(pl.when(known).then("sha256").otherwise("clip_id"))["sha256"]
 
 
-def repeats(
-    rows: Sequence[int], questions: Sequence[str], words: Sequence[Sequence[str]]
-) -> Iterable[tuple[int, str, float]]:
-    """(row, reason, score) of each row of one clip that repeats an earlier one that stays.
+def word_sets(table: pl.DataFrame) -> pl.Series:
+    """The distinct words of question and answer of each row as sorted numbers (list[u32]), the rarest word lowest."""
+    import numpy as np
+    import polars as pl
 
-    `words[row]`: the distinct words, rarest first. Two sets with an overlap of NEAR share a word among the first
-    n - ceil(NEAR·n) + 1 of each (Chaudhuri et al. 2006), so only rows that do are compared.
+    answer = word_lists(pl.col("answer").fill_null("")).list.eval("= " + pl.element())
+    both = table.select(words=pl.concat_list(word_lists(pl.col("question").fill_null("")), answer)).with_row_index(
+        "row"
+    )
+    long = both.explode("words", empty_as_null=False, keep_nulls=False)
+    coded = long["words"].cast(pl.Categorical).to_physical().to_numpy()
+    rarity = np.argsort(np.argsort(np.bincount(coded), kind="stable"), kind="stable")
+    pairs = (long["row"].to_numpy().astype(np.uint64) << np.uint64(32)) | rarity[coded].astype(np.uint64)
+    sets = pl.Series(pairs).unique().sort().to_numpy()  # numpy's own takes 20 times as long
+    rows, numbers = (sets >> np.uint64(32)).astype(np.uint32), sets.astype(np.uint32)
+    grouped = pl.DataFrame({"row": rows, "words": numbers}).group_by("row", maintain_order=True).agg("words")
+    return both.select("row").join(grouped, on="row", how="left", maintain_order="left")["words"].fill_null([])
+
+
+def near_pairs(clip: pl.Series, words: pl.Series) -> pl.DataFrame:
+    """Pairs of rows of one clip whose word sets overlap by NEAR and more: a < b (rows), score; in the order of b.
+
+    Two sets with an overlap of NEAR share a word among the rarest n - ceil(NEAR·n) + 1 of each (Chaudhuri et al. 2006),
+    so only rows that do are compared.
     """
-    seen: set[str] = set()
-    kept: dict[str, list[int]] = {}
-    sets: dict[int, set[str]] = {}
-    for row in rows:
-        text = fold(questions[row])
-        if text in seen:
+    import polars as pl
+
+    size = pl.col("words").list.len()
+    table = pl.DataFrame({"clip": clip, "words": words}).with_row_index("row").filter((pl.len() > 1).over("clip"))
+    rare = table.select(
+        "clip", "row", size=size, word=pl.col("words").list.head((size * (1 - NEAR) + 1e-9).floor() + 1)
+    )
+    rare = rare.explode("word", empty_as_null=False, keep_nulls=False).filter((pl.len() > 1).over("clip", "word"))
+    rare = rare.sort("clip", "word", "row")
+    squares = rare.select(pl.len().over("clip", "word").cast(pl.Int64).cum_sum() // PAIRS).to_series()
+    found = [_compared(part.drop("part"), words) for part in rare.with_columns(part=squares).partition_by("part")]
+    empty = pl.DataFrame(schema={"a": pl.UInt32, "b": pl.UInt32, "score": pl.Float64})
+    return pl.concat([empty, *found]).unique().sort("b", "a")
+
+
+def _compared(rare: pl.DataFrame, words: pl.Series) -> pl.DataFrame:
+    """Those pairs of rows with a rare word in common that overlap by NEAR and more."""
+    import polars as pl
+
+    pairs = rare.join(rare, on=["clip", "word"], suffix="_b").filter(
+        (pl.col("row") < pl.col("row_b"))
+        & (pl.min_horizontal("size", "size_b") >= NEAR * pl.max_horizontal("size", "size_b") - 1e-9)
+    )
+    pairs = pairs.select(a="row", b="row_b", sizes=pl.col("size") + pl.col("size_b")).unique(["a", "b"])
+    pairs = pairs.with_columns(first=words.gather(pairs["a"]), second=words.gather(pairs["b"]))
+    shared = pl.col("first").list.set_intersection("second").list.len()
+    return pairs.select("a", "b", score=shared / (pl.col("sizes") - shared)).filter(pl.col("score") >= NEAR)
+
+
+def fates(origin: np.ndarray, stands: np.ndarray, pairs: pl.DataFrame) -> Iterator[tuple[int, str, float]]:
+    """(row, reason, score) of every row that repeats an earlier one that stays, in order.
+
+    `origin`, `stands`: the first row of the clip with the same text, and with the same words, which stands for all that
+    have them; `pairs`: of `near_pairs`, between such rows. Only rows that could repeat another are gone through.
+    """
+    import numpy as np
+
+    near: dict[int, list[tuple[int, float]]] = {}
+    for a, b, score in pairs.iter_rows():
+        near.setdefault(b, []).append((a, score))
+        near.setdefault(a, []).append((b, score))
+    every = np.arange(len(origin))
+    wanted = np.union1d(np.flatnonzero((origin != every) | (stands != every)), np.array(list(near), dtype=np.int64))
+    dropped, kept_again = set[int](), set[int]()
+    for row in wanted.tolist():
+        text, words = int(origin[row]), int(stands[row])
+        if text != row and (text not in dropped or text in kept_again):
+            dropped.add(row)
             yield row, "exact_duplicate", 1.0
             continue
-        sets[row] = set(words[row])
-        rare = words[row][: int(len(words[row]) * (1 - NEAR) + 1e-9) + 1]
-        others = {other for word in rare for other in kept.get(word, ())}
-        score = max((_jaccard(sets[row], sets[other]) for other in others), default=0.0)
-        if score >= NEAR:
-            yield row, "near_duplicate", score
-            continue
-        seen.add(text)
-        for word in rare:
-            kept.setdefault(word, []).append(row)
-
-
-def _jaccard(a: set[str], b: set[str]) -> float:
-    shared = len(a & b)
-    return shared / (len(a) + len(b) - shared)
-
-
-def _words(question: str, answer: str) -> set[str]:
-    return {*words(question), *("= " + word for word in words(answer))}
-
-
-def _by_rarity(sets: Sequence[set[str]]) -> list[list[str]]:
-    count = Counter(word for words in sets for word in words)
-    return [sorted(words, key=lambda word: (count[word], word)) for words in sets]
+        scores = [score for other, score in near.get(words, ()) if other < row and other not in dropped]
+        if words != row and words not in dropped:
+            scores.append(1.0)
+        if scores:
+            dropped.add(row)
+            yield row, "near_duplicate", max(scores)
+        elif text != row:
+            kept_again.add(text)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from datagen.records import Question
 
-__all__ = ["Rule", "broken_rule", "folded", "found_reason", "verdicts"]
+__all__ = ["Rule", "broken_rule", "folded", "found_reason", "key", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ def _fold(text: str) -> str:
 def folded(text: pl.Expr) -> pl.Expr:
     """`text` in lower case with straight apostrophes."""
     return text.str.to_lowercase().str.replace_all("’", "'", literal=True)
+
+
+def key(text: pl.Expr) -> pl.Expr:
+    """The form in which texts count as equal, as `datagen.records.fold` has it: NFKC, lower case, single spaces."""
+    return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
 
 
 def verdicts(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from datagen.language import code
+
 __all__ = ["EMPTY_CHOICES", "EMPTY_QUESTIONS", "HEARD", "LANGUAGES", "SEEN", "SEEN_IN_CHOICES", "pattern", "unlisted"]
 
-LANGUAGES = {
-    "en": "english", "de": "german", "fr": "french", "es": "spanish", "ru": "russian", "zh": "chinese",
-    "ja": "japanese", "ko": "korean",
-}  # fmt: skip
-"""Languages with lists: code → English name; `--language` may give either."""
-UNSPACED = ("zh", "ja", "ko")
+LANGUAGES = ("en", "de", "fr", "es", "ru", "zh", "ja", "ko")
+"""Languages with lists."""
+INSIDE = ("zh", "ja", "ko")
 """Languages whose words are looked for anywhere, since no space (or an ending) stands beside them."""
 
 # ── modality: what is seen or read, not heard ────────────────────────────────────────────────────────────────────────
@@ -196,13 +195,12 @@ def pattern(lists: Mapping[str, tuple[str, ...]], *, whole: bool = False) -> str
     parts = []
     for language, entries in lists.items():
         joined = "|".join(entries)
-        parts.append(f"(?:{joined})" if whole or language in UNSPACED else rf"\b(?:{joined})\b")
+        parts.append(f"(?:{joined})" if whole or language in INSIDE else rf"\b(?:{joined})\b")
     found = "|".join(parts)
     found = rf"(?m)^[^\w\n]*(?:{found})[^\w\n]*$" if whole else found
     return found.replace(" ?", r"[^\S\n]*").replace(" ", r"[^\S\n]+")
 
 
 def unlisted(language: str) -> bool:
-    """Whether there are no lists for a language, given by English name or code ("pt-BR" counts as "pt")."""
-    name = language.casefold()
-    return name not in LANGUAGES.values() and name.partition("-")[0] not in LANGUAGES
+    """Whether there are no lists for a language, given by name or code."""
+    return code(language) not in LANGUAGES

@@ -8,20 +8,24 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from datagen.filters.balance import Balance, cap, forms, reletter, winners
+from datagen.filters.balance import Balance, winners
+from datagen.filters.caps import cap
 from datagen.filters.duplicates import Duplicates
+from datagen.filters.positions import reletter
 from datagen.plugins import Context
 from datagen.records import Question, schema
+from datagen.seeds import draws
 
 CONTEXT = Context(seed=7, prompts=None)
 
 
 def table(rows):
     """rows: (clip, question, answer, form, sha256)"""
-    made = [(f"q{i}", f"demo/{clip}", q, [a, "zzz", "yyy", "xxx"], a, 0, json.dumps({"form": form}), sha)
-            for i, (clip, q, a, form, sha) in enumerate(rows)]  # fmt: skip
+    made = [(f"q{i}", f"demo/{clip}", q, [a, *(letter * max(len(a), 1) for letter in "zyx")], a, 0, "rules",
+             json.dumps({"form": form}), sha) for i, (clip, q, a, form, sha) in enumerate(rows)]  # fmt: skip
     text = dict.fromkeys(
-        ["id", "clip_id", "question", "choices", "answer", "answer_index", "provenance", "sha256"], pl.String
+        ["id", "clip_id", "question", "choices", "answer", "answer_index", "generator", "provenance", "sha256"],
+        pl.String,
     )
     return pl.DataFrame(made, schema=text | {"choices": pl.List(pl.String), "answer_index": pl.Int32}, orient="row")
 
@@ -148,7 +152,7 @@ def test_cap_is_the_largest_that_holds(counts, rest):
         return limit <= 0.2 * (rest + sum(min(limit, n) for n in counts))
 
     best = max((limit for limit in range(1, max(counts) + 1) if holds(limit)), default=1)
-    assert cap(Counter(dict(enumerate(counts))), rest + sum(counts), 0.2) == best
+    assert cap(pl.Series(counts), rest + sum(counts), 0.2) == best
 
 
 def questions(n, seed=0):
@@ -224,19 +228,11 @@ def test_two_hundred_thousand_rows():
 
 def test_an_answer_that_wins_in_its_form_is_thinned_out():
     choices = ["up", "down", "flat", "both ways"]
-    rows = [(f"q{i}", "direction", choices, "up" if i % 10 < 7 else choices[1 + i % 3]) for i in range(200)]
-    fair = [(f"r{i}", "fair", choices, choices[i % 4]) for i in range(200)]
-    table = pl.DataFrame(
-        {
-            "id": [row[0] for row in [*rows, *fair]],
-            "provenance": [f'{{"form":"{row[1]}"}}' for row in [*rows, *fair]],
-            "choices": [row[2] for row in [*rows, *fair]],
-            "answer": [row[3] for row in [*rows, *fair]],
-        }
-    )
-    dropped = winners(
-        range(400), list(zip(forms(table), table["choices"], table["answer"], strict=True)), table["id"], 0
-    )
-    assert 0 < len(dropped) < 140 and all(row < 200 and rows[row][3] == "up" for row in dropped)
-    assert len([row for row in rows if row[3] == "up"]) - len(dropped) == 76  # 1.5 × 200 / 4, and one
-    assert winners(range(200), [("", *row[2:]) for row in rows], [row[0] for row in rows], 0) == []
+    rows = [("direction", choices, "up" if i % 10 < 7 else choices[1 + i % 3]) for i in range(200)]
+    fair = [("fair", choices, choices[i % 4]) for i in range(200)]
+    offers = pl.DataFrame([*rows, *fair], schema=["form", "choices", "answer"], orient="row").with_row_index("row")
+    offers = offers.with_columns(drawn=pl.Series(draws(0, "prior", map(str, range(400)))))
+    dropped = winners(offers)
+    assert 0 < len(dropped) < 140 and all(row < 200 and rows[row][2] == "up" for row in dropped)
+    assert len([row for row in rows if row[2] == "up"]) - len(dropped) == 76  # 1.5 × 200 / 4, and one
+    assert winners(offers.head(0)).is_empty()
