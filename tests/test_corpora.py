@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections import Counter
 from dataclasses import replace
@@ -18,6 +19,7 @@ from datagen.plugins import SourceOptions, resolve
 from datagen.records import Clip, Failure
 from datagen.sources import SOURCES
 from datagen.sources.clotho import spdx
+from datagen.sources.files import MEANING
 from datagen.sources.index import Index
 from datagen.sources.tables import Csv, JsonArray, Listing, number, text
 from datagen.sources.youtube import Segment, key, media, video
@@ -70,6 +72,14 @@ BUILDS = {
 
 def test_every_corpus_has_a_sample():
     assert set(BUILDS) == set(SAMPLES) == set(SOURCES) - {"demo", "folder", "avqa", "hub"}
+
+
+def test_the_page_has_every_source_and_every_reason():
+    page = (ROOT / "docs/sources.md").read_text()
+    rows = re.findall(r"(?m)^\| `(\w+)` \|(?:[^|\n]+\|){4}$", page.partition("## Licences")[0])
+    assert sorted(rows) == sorted(SOURCES)
+    for reason in ("row_malformed", "row_repeated", "metadata_missing", *MEANING, "blacklisted"):
+        assert f"`{reason}`" in page or reason == "audio_not_cut", reason
 
 
 @pytest.mark.parametrize("name", BUILDS)

@@ -173,7 +173,7 @@ class Listing(Generic[T]):
         source: str,
         table: Table,
         parse: Callable[[Mapping[str, Any]], T],
-        merge: Callable[[list[T]], T] | None = None,
+        merge: Callable[[T, T], T] | None = None,
     ) -> None:
         self.source, self.table, self.parse, self.merge = source, table, parse, merge
         hashes, first = array("Q"), ""
@@ -190,27 +190,30 @@ class Listing(Generic[T]):
 
     def entries(self) -> Iterator[T | Failure]:
         """In order; a Failure for each row that cannot be used."""
-        held: dict[str, list[T]] = {}
+        seen: dict[str, T] = {}  # of the keys that come more than once
+        left = dict(self.repeated)
         for row, entry in self._parsed():
             if isinstance(entry, RowError):
                 name = f"{self.source}/{self.table.path.name}:{row.place}"
                 error = f"{self.table.unit} {row.place}: {entry}"
                 yield Failure("source", "row_malformed", printable(name), error, raw=_raw(row))
                 continue
-            times = self.repeated.get(hashed(entry.key), 1) if self.repeated else 1
-            if times == 1:
+            key = hashed(entry.key) if left else 0
+            if key not in left:
                 yield entry
             elif self.merge is not None:
-                group = held.setdefault(entry.key, [])
-                group.append(entry)
-                if len(group) == times:
-                    yield self.merge(held.pop(entry.key))
-            elif entry.key not in held:
-                held[entry.key] = []
+                seen[entry.key] = self.merge(seen[entry.key], entry) if entry.key in seen else entry
+                left[key] -= 1
+                if not left[key]:
+                    yield seen.pop(entry.key)
+            elif entry.key not in seen:
+                seen[entry.key] = entry
                 yield entry
             else:
                 error = f"{self.table.unit} {row.place}: an earlier one has this clip"
                 yield Failure("source", "row_repeated", f"{self.source}/{entry.key}", error, raw=_raw(row))
+        if self.merge is not None:
+            yield from seen.values()  # of two keys with one hash
 
     def _parsed(self) -> Iterator[tuple[Row, T | RowError]]:
         for row in self.table.rows():

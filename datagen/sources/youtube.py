@@ -23,7 +23,7 @@ from datagen.plugins import SourceOptions
 from datagen.records import Clip, Failure
 from datagen.sources.files import MEANING, places, stem
 from datagen.sources.index import Index
-from datagen.sources.tables import Listing, Table, texts
+from datagen.sources.tables import Listing, Table
 
 __all__ = ["REATTACH", "Segment", "YouTubeCorpus", "key", "locate", "media", "video"]
 
@@ -64,10 +64,10 @@ class Segment:
         return f"{self.video}_{int(self.start):06d}{fraction}"
 
 
-def together(rows: list[Segment]) -> Segment:
-    """One stretch with the captions and names of all its rows."""
-    captions = texts(caption for row in rows for caption in row.captions)
-    return replace(rows[0], captions=captions, names=tuple(name for row in rows for name in row.names))
+def together(one: Segment, other: Segment) -> Segment:
+    """One stretch with the captions and names of two rows."""
+    captions = dict.fromkeys(one.captions + other.captions)
+    return replace(one, captions=tuple(captions), names=one.names + other.names)
 
 
 class YouTubeCorpus(ABC):
