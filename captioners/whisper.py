@@ -6,8 +6,8 @@
 Whisper writes words for any sound ("Thank you.", "you"), so that two gates stand before a transcript, and both have to
 open: the voice activity detector in faster-whisper (Silero), and the three figures of each segment, of which *one*
 beyond its bound is enough to drop it (Whisper itself wants two). Figures: docs/captioners.md, `benchmarks/tags.py`.
-Greedy at temperature 0, so that the transcript is a function of audio and model; transcripts can still be wrong, and
-carry no facts.
+A beam of 5 at temperature 0, so that the transcript is a function of audio and model. It can be wrong, and carries
+no facts.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Whisper:
     def heard(self, audio: Audio) -> tuple[list[Any], str]:
         """All segments of what the detector takes for speech, and the language's code."""
         segments, info = self._model.transcribe(
-            audio.mono, beam_size=1, temperature=0.0, condition_on_previous_text=False, vad_filter=True,
+            audio.mono, beam_size=5, temperature=0.0, condition_on_previous_text=False, vad_filter=True,
             no_speech_threshold=None, log_prob_threshold=None, compression_ratio_threshold=None,
         )  # fmt: skip
         return list(segments), info.language

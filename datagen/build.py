@@ -718,13 +718,26 @@ def describe(
         "models": [
             {"role": role, "model": public_name(client.endpoint.model), "revision": client.endpoint.revision}
             for role, client in sorted(clients.items())
-        ],
+        ]
+        + local_models(config, run),
         "prompts": Prompts(config.prompts).hashes() if clients else {},
         "licenses": licenses(run),
         "baselines": baselines(judged.kept),
         "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": run.rows(Clip)}},
         "list_price_usd": meter.cost_usd if clients else 0.0,
     }
+
+
+def local_models(config: Config, run: Run) -> list[dict[str, str]]:
+    """The models that captioners run themselves: the name without its folder, and the hash of the content."""
+    known = dict(item.partition("=")[::2] for item in run.state["fingerprints"]["inputs"]["captioner"])
+    return [
+        {"role": f"captioner {name}", "model": Path(model).name, "revision": known[name]}
+        if known[name] != model
+        else {"role": f"captioner {name}", "model": model, "revision": ""}
+        for name, model in config.captioners.items()
+        if model
+    ]
 
 
 def licenses(run: Run) -> dict[str, int]:

@@ -139,6 +139,10 @@ OUTPUT_TERMS = (
 """What a model's provider is known to ask of its output; the terms in force are the provider's own."""
 
 
+MEASURING, GUESSING = {"labels", "acoustic"}, {"whisper", "yamnet"}
+"""Captioners whose facts and labels the writer `rules` asks about, and those that give it none."""
+
+
 def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, Any]) -> str:
     """The dataset card: YAML for the Hub, then Markdown in which no text of a corpus or a model is markup."""
     models = [model | {"terms": output_terms(model["model"])} for model in card["models"]]
@@ -153,7 +157,7 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
         "baselines": card.get("baselines") or baselines(kept),
         "models": models,
         "circular": circular(models),
-        "measured": set(card["writers"]) <= {"rules"} and set(card["captioners"]) <= {"labels", "acoustic"},
+        "measured": set(card["writers"]) <= {"rules"} and set(card["captioners"]) <= MEASURING | GUESSING,
         "example": example(kept),
     }
     return environment().get_template("card.md").render(card=card, rows=kept.height, **facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -251,6 +252,9 @@ def test_captioners_combine_and_no_tag_becomes_a_fact(yamnet, whisper, tmp_path)
     assert set(captions["captioner"]) == {"yamnet", "whisper", "acoustic"}
     assert (tmp_path / "all/questions.parquet").read_bytes() == (tmp_path / "plain/questions.parquet").read_bytes()
     assert pl.read_parquet(tmp_path / "all/questions.parquet").height > 0
+    card = (tmp_path / "all/dataset/README.md").read_text()
+    assert re.search(r"\| captioner yamnet \| yamnet \| [0-9a-f]{16} \|", card)
+    assert "about what was *measured*" in card and str(tmp_path) not in card and str(yamnet) not in card
 
 
 def test_the_writer_is_told_who_says_what(tagger, listener):
