@@ -165,7 +165,7 @@ class Survey:
 
     clips: int = 0
     listing: str = ""
-    """Hash of everything that the source says of its clips, and of the size of each file."""
+    """Hash of everything that the source says of its clips, and of the size of each file; what a Listed source says."""
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     together: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -339,9 +339,8 @@ def survey_source(source: Source, config: Config) -> Survey:
         raise UsageError(f"source {config.source!r} lists no clips: check --annotations and --audio")
     total = min(clips, config.limit or clips)
     beside = {label: frozenset(others - {label}) for label, others in sorted(together.items())}
-    if listed:
-        digest = hashlib.sha256(canonical(listed.identity).encode())
-    return Survey(total, digest.hexdigest()[:32], dict(sorted(labels.items())), beside)
+    identity = listed.identity if listed else digest.hexdigest()[:32]
+    return Survey(total, identity, dict(sorted(labels.items())), beside)
 
 
 def _size(path: str) -> int:

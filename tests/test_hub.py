@@ -236,7 +236,7 @@ def test_a_build_goes_on_and_refuses_another_set_or_split(tmp_path):
     first = build(config)
     assert (first["clips"], len(list((tmp_path / "run/audio").rglob("*.flac")))) == (4, 4)
     assert build(Config(source="hub", annotations=folder, out=tmp_path / "run"))["clips"] == 8  # no other inputs
-    with pytest.raises(UsageError, match="holds a run of other inputs: clips was"):
+    with pytest.raises(UsageError, match=r'clips was "set@local default train .*, now "set@local default test '):
         build(Config(source="hub", annotations=Path(f"{folder}?split=test"), out=tmp_path / "run"))
     parquet(folder, [row(i, caption="Another.") for i in range(8)])
     with pytest.raises(UsageError, match="holds a run of other inputs: clips was"):
@@ -413,14 +413,15 @@ def test_a_set_of_the_hub_is_pinned_to_its_commit(server, tmp_path):
     commit = published(server, parquet(tmp_path / "set", rows))
     hub = source(Path("me/set"), store=tmp_path / "store")
     identity = hub.identity
+    assert identity.startswith(f"me/set@{commit} default train ")
     published(server, parquet(tmp_path / "set", rows[:1]))  # while the build is at work
     clips = list(hub.clips())
     assert [c.id for c in clips] == [c.id for c in hub.listing()] == [f"hub/me/set/train/{i}/own{i}" for i in range(4)]
     assert [Path(c.path).read_bytes() for c in clips] == [f.read_bytes() for f in FLACS[:4]]
     assert {c.license for c in clips} == {"CC-BY-4.0"}
-    assert (hub.identity, identity["revision"]) == (identity, commit)
+    assert hub.identity == identity
     assert commit in hub.origin and hub.origin.endswith(".")
-    assert source(Path("me/set")).identity["revision"] != commit
+    assert commit not in source(Path("me/set")).identity
     assert source(Path(f"me/set?revision={commit}")).identity == identity
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from datagen.records import Clip, Failure
 
@@ -33,8 +33,8 @@ class Listed(Protocol):
     """A source whose audio is fetched while `clips` is read, and whose rows can be had without it."""
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What its rows depend on (a commit, the files), JSON-ready; it stands for them in the run's fingerprint."""
+    def identity(self) -> str:
+        """What its rows depend on (a commit, the files); it stands for them in the run's fingerprint."""
         ...
 
     def listing(self) -> Iterator[Clip | Failure]:

@@ -67,9 +67,9 @@ class Hub:
             self.reattach = f"`{self.prefix}/N` is row N of that split at that commit, counted from 0."
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """The commit, the files and the columns."""
-        return {**self.set.identity, "columns": [self.columns.audio, *self.columns.light]}
+    def identity(self) -> str:
+        """The set, its commit, a hash of the list of files, and the columns."""
+        return " ".join([self.set.identity, self.columns.audio, *self.columns.light])
 
     def listing(self) -> Iterator[Clip | Failure]:
         """Every row as a clip without a path."""

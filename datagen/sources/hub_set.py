@@ -54,18 +54,12 @@ class HubSet:
     """The split as an IterableDataset without features; None where the files are parquet."""
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the rows depend on, JSON-ready."""
+    def identity(self) -> str:
+        """What the rows depend on: `NAME@COMMIT CONFIG SPLIT` and a hash of the list of files."""
         base = f"hf://datasets/{self.name}@{self.revision}/"
         files = [[f.removeprefix(base)] if self.root is None else _local(f, self.root) for f in self.files]
-        listed = hashlib.sha256(repr(files).encode()).hexdigest()
-        return {
-            "set": self.name,
-            "revision": self.revision,
-            "config": self.config,
-            "split": self.split,
-            "files": listed,
-        }
+        listed = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+        return f"{self.name}@{self.revision or 'local'} {self.config} {self.split} {listed}"
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every row in order; with `columns`, only those, and of parquet nothing else is read.
