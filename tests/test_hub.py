@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -146,8 +147,6 @@ def test_audio_folder_is_read_in_place(tmp_path):
 
 
 def test_audio_folder_with_metadata_in_an_archive_too(tmp_path):
-    import zipfile
-
     (tmp_path / "set").mkdir()
     with zipfile.ZipFile(tmp_path / "set" / "train.zip", "w") as archive:
         for i in range(2):
@@ -199,17 +198,22 @@ print(len(clips), {{"torch", "torchcodec"}} & {{*sys.modules}})
 
 def test_a_row_must_not_make_us_open_a_file_outside_the_set(tmp_path):
     (tmp_path / "secret.flac").write_bytes(FLACS[0].read_bytes())
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as archive:
+        archive.write(FLACS[0], "x.wav")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "link.zip").symlink_to(tmp_path / "secret.zip")
     paths = [
-        str(tmp_path / "secret.flac"), "../secret.flac", "file:///etc/passwd", "zip://x.wav::/etc/passwd",
-        f"zip://x.wav::{tmp_path}/set/../secret.flac", "https://example.com/x.wav", "no\0thing.wav", "", None,
+        str(tmp_path / "secret.flac"), "../secret.flac", "file:///etc/passwd",
+        "zip://x.wav::/etc/passwd",
+        f"zip://x.wav::{tmp_path}/set/../secret.zip", f"zip://x.wav::{tmp_path}/set/link.zip", "https://example.com/x.wav", "no\0thing.wav", "", None,
     ]  # fmt: skip
     rows = [row(i, audio={"bytes": None, "path": path}) for i, path in enumerate(paths)]
     rows += [row(9, audio=None), row(10, audio={"bytes": b"", "path": "a.wav"})]
     found = list(source(parquet(tmp_path / "set", rows)).clips())
     assert all(isinstance(item, Failure) for item in found)
     assert [item.reason.removeprefix("audio_") for item in found] == [
-        "outside_folder", "outside_folder", "missing", "outside_folder", "outside_folder", "missing", "missing",
-        "missing", "missing", "missing", "empty",
+        "outside_folder", "outside_folder", "missing", "outside_folder", "outside_folder", "outside_folder", "missing",
+        "missing", "missing", "missing", "missing", "empty",
     ]  # fmt: skip
     assert found[0].clip_id == "hub/set/train/0/own0"
 
@@ -452,6 +456,26 @@ def test_files_of_an_audio_folder_on_the_hub_are_fetched_once(server, tmp_path):
     assert fetched(server) - Counter({"README.md": 9}) == Counter(f"{i}.flac" for i in range(6))
     labels = Run(tmp_path / "run").read(Clip)["labels"].to_list()
     assert labels == [["dog bark"]] * 3 + [["rain"]] * 3
+
+
+def test_a_row_of_the_hub_leads_to_files_of_its_commit_only(server, tmp_path):
+    (tmp_path / "secret.flac").write_bytes(FLACS[0].read_bytes())
+    published(server, audio_folder(tmp_path / "other", 1), "me/other")
+    paths = [
+        "clips/a.flac", "clips/none.flac", f"{tmp_path}/secret.flac", f"file://{tmp_path}/secret.flac",
+        "hf://datasets/me/other@main/train/dog_bark/0.flac", f"zip://x.wav::{tmp_path}/secret.zip", "../other/0.flac",
+    ]  # fmt: skip
+    parquet(tmp_path / "set", [row(i, audio={"bytes": None, "path": path}) for i, path in enumerate(paths)])
+    (tmp_path / "set" / "clips").mkdir()
+    (tmp_path / "set" / "clips" / "a.flac").write_bytes(FLACS[5].read_bytes())
+    card = b"---\nconfigs:\n- config_name: default\n  data_files: data/*.parquet\n---\n"
+    published(server, tmp_path / "set")
+    server.write("me/set", {"README.md": card})
+    first, *others = source(Path("me/set"), store=tmp_path / "store").clips()
+    assert Path(first.path).read_bytes() == FLACS[5].read_bytes()
+    assert [item.reason.removeprefix("audio_") for item in others] == [
+        "missing", "missing", "outside_folder", "outside_folder", "outside_folder", "missing",
+    ]  # fmt: skip
 
 
 def test_a_file_that_the_hub_lost_is_a_row_in_rejected(server, tmp_path):

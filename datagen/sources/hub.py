@@ -118,12 +118,16 @@ class Hub:
     def _url(self, name: str) -> str:
         """Where a name leads, inside the set; a row must not make us open anything else. Raises AudioError."""
         hops = name.split("::")
-        base = f"hf://datasets/{self.set.name}@{self.set.revision}/" if self.set.root is None else f"{self.set.root}/"
-        if len(hops) == 1 and "://" not in name:
-            return base + name.lstrip("/")
         archive = len(hops) == 2 and hops[0].startswith("zip://")
-        if (len(hops) == 1 or archive) and hops[-1].startswith(base) and ".." not in hops[-1].split("/"):
-            return name
+        if self.set.root is not None:
+            if archive and isinstance(find(self.set.root, hops[1]), Path):
+                return name
+        else:
+            base = f"hf://datasets/{self.set.name}@{self.set.revision}/"
+            if len(hops) == 1 and "://" not in name:
+                return base + name.lstrip("/")
+            if (len(hops) == 1 or archive) and hops[-1].startswith(base) and ".." not in hops[-1].split("/"):
+                return name
         raise AudioError("audio_outside_folder", f"{name}: leads out of the set, and is not opened")
 
     def _fetched(self, url: str) -> Path:
