@@ -203,9 +203,9 @@ def test_a_row_must_not_make_us_open_a_file_outside_the_set(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "link.zip").symlink_to(tmp_path / "secret.zip")
     paths = [
-        str(tmp_path / "secret.flac"), "../secret.flac", "file:///etc/passwd",
-        "zip://x.wav::/etc/passwd",
-        f"zip://x.wav::{tmp_path}/set/../secret.zip", f"zip://x.wav::{tmp_path}/set/link.zip", "https://example.com/x.wav", "no\0thing.wav", "", None,
+        str(tmp_path / "secret.flac"), "../secret.flac", "file:///etc/passwd", "zip://x.wav::/etc/passwd",
+        f"zip://x.wav::{tmp_path}/set/../secret.zip", f"zip://x.wav::{tmp_path}/set/link.zip",
+        "https://example.com/x.wav", "no\0thing.wav", "", None,
     ]  # fmt: skip
     rows = [row(i, audio={"bytes": None, "path": path}) for i, path in enumerate(paths)]
     rows += [row(9, audio=None), row(10, audio={"bytes": b"", "path": "a.wav"})]
