@@ -16,6 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rows", "clean", "load"]
 
+SECONDS = 5.0
+"""To wait for the Hub's first answer."""
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
 
@@ -60,7 +63,7 @@ def load(place: str | Path) -> Rows:
     """Raises UsageError, in one line, for what is not there, cannot be read, or is none of the formats above."""
     path = Path(place)
     try:
-        if path.is_dir():
+        if path.is_dir() and str(place):
             return _folder(path)
         if path.exists():
             return _file(path)
@@ -236,12 +239,17 @@ def _saved(path: Path) -> Rows:
 
 def _hub(name: str) -> Rows:
     """Every split of a data set of the Hub. What is hashed is its rows: a commit's id tells nothing of the content."""
+    import httpx2
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
+        with suppress(OfflineModeIsEnabled):  # then the cache may have it
+            HfApi().dataset_info(name, timeout=SECONDS)  # `load_dataset` alone tries for half a minute
         splits = load_dataset(name)
-    except (DatasetNotFoundError, ConnectionError, ValueError, OSError) as error:
+    except (DatasetsError, httpx2.HTTPError, ValueError, OSError) as error:
         raise UsageError(f"{name}: neither a file here nor read from the Hub: {_one_line(error)}") from None
     table = _table(dict(splits))
     digest = hashlib.sha256()

@@ -83,9 +83,12 @@ def benchmark_items(data: str | Path, benchmark: str) -> tuple[Benchmark, McqSet
     if kind.formats and items.format not in kind.formats:
         raise UsageError(f"--benchmark {benchmark}: {data} is in the form {items.format}: name its benchmark, or file")
     if not items.table.height:
-        raise UsageError(f"{data}: holds no multiple-choice item: give the file of {benchmark}")
+        raise UsageError(f"{data}: holds no multiple-choice item: give a file with questions and choices")
     if items.table["answer_index"].null_count() == items.table.height:
-        raise UsageError(f"{data}: none of its answers is there to score against: give the file that has them")
+        raise UsageError(
+            f"{data}: holds no answers to score against: give the file that has them (MMAU's test set is scored by its "
+            "authors, see docs/benchmarks.md)"
+        )
     return kind, items
 
 

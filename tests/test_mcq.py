@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hub_server import HubServer, connect
 
 from datagen.errors import UsageError
 from datagen.mcq import COLUMNS, read
@@ -339,15 +340,39 @@ def test_what_is_not_there(tmp_path, monkeypatch):
             read(place)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_in_one_line(tmp_path):
+def test_a_set_of_the_hub_with_all_its_splits(tmp_path, monkeypatch):
+    rows = [MMAU_ROW | {"category": "x", "id": f"u{i}", "choices": ["(A) Man", "(B) Woman"]} for i in range(4)]
+    for name, part in (("train", rows[:3]), ("test", rows[3:])):
+        table = pl.DataFrame([row | {"audio": {"path": "x.wav", "bytes": b"RIFF"}} for row in part]).drop("split")
+        table.write_parquet(tmp_path / f"{name}.parquet")
+    with HubServer(tmp_path / "hub") as hub:
+        connect(hub, monkeypatch)
+        hub.write("me/set", {f"data/{name}-0.parquet": tmp_path / f"{name}.parquet" for name in ("train", "test")})
+        found = read("me/set")
+        assert read("me/set").sha256 == found.sha256
+        with pytest.raises(UsageError, match="me/other: neither a file here nor read from the Hub: ") as told:
+            read("me/other")
+        assert "\n" not in str(told.value)
+    assert (found.format, found.labelled, found.broken) == ("mmau", True, {})
+    assert dict(found.table.select("id", "split").iter_rows()) == {
+        "u0": "train",
+        "u1": "train",
+        "u2": "train",
+        "u3": "test",
+    }
+
+
+@pytest.mark.parametrize("variable", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_a_hub_that_cannot_be_reached_is_told_in_one_line(tmp_path, variable):
     """In a process of its own: the libraries read these variables when they are imported."""
     import subprocess
     import sys
 
     code = "from datagen.mcq import read; read('org/name')"
-    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    env = os.environ | {"HF_HOME": str(tmp_path)} | variable
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=120)
-    assert "datagen.errors.UsageError: org/name: neither a file here nor read from the Hub: " in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("datagen.errors.UsageError: org/name: neither a file here nor read")
+    assert "Retrying" not in ended.stderr
 
 
 # ── the real file ────────────────────────────────────────────────────────────────────────────────────────────────────

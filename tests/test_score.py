@@ -314,6 +314,33 @@ def test_defects_are_named_and_missing_is_wrong(tmp_path, given, defects, correc
     assert found["faults"] == sum(len(ids) for name, ids in defects.items() if name in faulty)
 
 
+def test_rows_that_come_twice_are_both_counted_as_published(tmp_path):
+    rows = [row | {"model_output": row["answer"]} for row in ITEMS]
+    rows.append(rows[0] | {"model_output": "other"})
+    official = score(*files(tmp_path, ITEMS, rows), "mmau")["matchers"]["official"]
+    same(official["as_published"], mmau_script(rows))
+    assert official["as_published"]["total"] == share(4, 5)
+
+
+def test_a_run_of_ours_is_scored_by_the_ids_of_its_questions(tmp_path):
+    import polars as pl
+
+    (tmp_path / "run/dataset/data").mkdir(parents=True)
+    (tmp_path / "run/run.json").write_text("{}")
+    table = pl.DataFrame({
+        "id": ["q0", "q1"], "question": ["q", "q"], "choices": [["a", "b"]] * 2, "answer": ["a", "b"], "answer_index": [0, 1],
+        "domain": ["sound", "music"], "skill": ["order", "order"], "clip_id": ["demo/x"] * 2, "provenance": ["{}"] * 2,
+    })  # fmt: skip
+    table.write_parquet(tmp_path / "run/dataset/data/train-00000-of-00001.parquet")
+    (tmp_path / "p.json").write_text(json.dumps([{"id": "q0", "response": "a"}, {"id": "q1", "response": "(A)"}]))
+    strict = score(tmp_path / "run", tmp_path / "p.json")["matchers"]["strict"]["missing_as_wrong"]
+    assert (strict["total"], strict["task"]["sound"], strict["skill"]) == (
+        share(1, 2),
+        share(1, 1),
+        {"order": share(1, 2)},
+    )
+
+
 @pytest.mark.parametrize(
     "text", ["x" * 10**6, "a dog " * 170_000, "The answer is " * 70_000, "狗" * 300_000, "\n" * 10**6, "(A) " * 250_000]
 )
@@ -376,7 +403,7 @@ def test_a_broken_benchmark_file_is_refused_with_its_ids(tmp_path):
         (ITEMS, [{"id": "u0", "text": "x"}], "mmau", "no model_output, .* in its rows; their keys are id, text"),
         (ITEMS, bare(*GOLD), "mmar", "is in the form mmau: name its benchmark, or file"),
         (ITEMS, bare(*GOLD), "nope", "unknown benchmark 'nope': use one of mmau"),
-        ([row | {"answer": ""} for row in ITEMS], bare(*GOLD), "mmau", "none of its answers is there to score against"),
+        ([row | {"answer": ""} for row in ITEMS], bare(*GOLD), "mmau", "holds no answers to score against"),
         ([], bare(*GOLD), "file", "holds no multiple-choice item"),
         ([{"a": 1}], bare(*GOLD), "mmau", "no multiple-choice set"),
         (ITEMS, 5, "mmau", "holds 5: give an array"),
@@ -450,6 +477,7 @@ def test_baselines_of_test_mini():
     found = baselines(MMAU, "mmau")
     assert found["position"][:4] == [0.395, 0.271, 0.208, 0.126]
     assert (found["items"], found["without_gold"]) == (1000, 0)
+    assert found["choices_only"] > 0.427  # place and length alone reach that
     assert {name: cell["count"] for name, cell in found["defects"].items()} == {
         "duplicate_choices": 27,
         "list_category": 13,
