@@ -398,7 +398,7 @@ def _finished(raw: pl.DataFrame, odd: dict[str, list[int]]) -> tuple[pl.DataFram
 
     table = raw.with_row_index("row").with_columns(said=pl.col("choices"))
     labels = pl.element().str.extract(LABELLED)
-    marked = pl.col("choices").list.eval(labels).list.join("", ignore_nulls=False)
+    marked = pl.col("choices").list.eval(labels).list.join("")
     size = pl.col("choices").list.len()
     labelled = (marked == pl.lit("ABCDEFGHIJ").str.head(size)) & (size > 1)
     bare = pl.col("choices").list.eval(pl.element().str.replace(LABEL, ""))

@@ -204,11 +204,11 @@ def test_names_and_forms_of_choices_and_answers(tmp_path, rows, index):
 
 
 def test_csv(tmp_path):
-    text = 'id,question,choices,answer,extra\n1,"Who, now?","[""a"", ""b""]",b,x,too much\n2,short\n'
+    text = 'id,question,choices,answer,extra\n1,"Who, now?","[""a"", ""b""]",b,x,too much\n2,short\n,q,,b,\n'
     (tmp_path / "f.csv").write_text("\ufeff" + text)
     found = read(tmp_path / "f.csv")
-    assert found.table["choices"].to_list() == [["a", "b"], []]
-    assert found.defects == {"answer_missing": ("2",), "no_choices": ("2",)}
+    assert found.table["choices"].to_list() == [["a", "b"], [], []]
+    assert found.defects == {"answer_missing": ("2",), "no_choices": ("2", "#3"), "answer_not_among_choices": ("#3",)}
     (tmp_path / "f.tsv").write_text("question\tA\tB\tanswer\nWho?\tx\ty\tB\n")
     assert read(tmp_path / "f.tsv").table["answer"].to_list() == ["y"]
 

@@ -314,6 +314,15 @@ def test_defects_are_named_and_missing_is_wrong(tmp_path, given, defects, correc
     assert found["faults"] == sum(len(ids) for name, ids in defects.items() if name in faulty)
 
 
+def test_an_item_without_an_answer_is_wrong_whatever_is_said(tmp_path):
+    """MMAU's matcher finds an empty gold in any text without words of the choices."""
+    items = [ITEMS[0] | {"answer": ""}, *ITEMS[1:]]
+    given = [{"id": row["id"], "model_output": "zebra"} for row in items]
+    official = score(*files(tmp_path, items, given), "mmau", allow_broken=True)["matchers"]["official"]
+    assert official["as_published"]["total"] == share(1, 4)
+    assert official["missing_as_wrong"]["total"] == share(0, 4)
+
+
 def test_rows_that_come_twice_are_both_counted_as_published(tmp_path):
     rows = [row | {"model_output": row["answer"]} for row in ITEMS]
     rows.append(rows[0] | {"model_output": "other"})
@@ -328,8 +337,8 @@ def test_a_run_of_ours_is_scored_by_the_ids_of_its_questions(tmp_path):
     (tmp_path / "run/dataset/data").mkdir(parents=True)
     (tmp_path / "run/run.json").write_text("{}")
     table = pl.DataFrame({
-        "id": ["q0", "q1"], "question": ["q", "q"], "choices": [["a", "b"]] * 2, "answer": ["a", "b"], "answer_index": [0, 1],
-        "domain": ["sound", "music"], "skill": ["order", "order"], "clip_id": ["demo/x"] * 2, "provenance": ["{}"] * 2,
+        "id": ["q0", "q1"], "question": ["q", "q"], "choices": [["a", "b"]] * 2, "answer": ["a", "b"],
+        "answer_index": [0, 1], "domain": ["sound", "music"], "skill": ["order", "order"], "clip_id": ["demo/x"] * 2, "provenance": ["{}"] * 2,
     })  # fmt: skip
     table.write_parquet(tmp_path / "run/dataset/data/train-00000-of-00001.parquet")
     (tmp_path / "p.json").write_text(json.dumps([{"id": "q0", "response": "a"}, {"id": "q1", "response": "(A)"}]))
