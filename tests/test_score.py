@@ -338,7 +338,8 @@ def test_a_run_of_ours_is_scored_by_the_ids_of_its_questions(tmp_path):
     (tmp_path / "run/run.json").write_text("{}")
     table = pl.DataFrame({
         "id": ["q0", "q1"], "question": ["q", "q"], "choices": [["a", "b"]] * 2, "answer": ["a", "b"],
-        "answer_index": [0, 1], "domain": ["sound", "music"], "skill": ["order", "order"], "clip_id": ["demo/x"] * 2, "provenance": ["{}"] * 2,
+        "answer_index": [0, 1], "domain": ["sound", "music"], "skill": ["order"] * 2,
+        "clip_id": ["demo/x"] * 2, "provenance": ["{}"] * 2,
     })  # fmt: skip
     table.write_parquet(tmp_path / "run/dataset/data/train-00000-of-00001.parquet")
     (tmp_path / "p.json").write_text(json.dumps([{"id": "q0", "response": "a"}, {"id": "q1", "response": "(A)"}]))
