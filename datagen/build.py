@@ -35,7 +35,7 @@ from datagen.plugins import Context, SourceOptions, content_hash, resolve
 from datagen.progress import Progress
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
-from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
+from datagen.records import LEFT_OUT, Caption, Clip, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool, disk_free
 from datagen.sources import SOURCES, Listed
 
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "build"]
 
-LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
-"""Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
 NO_SERVER = {"labels", "acoustic", "whisper", "yamnet"}
 """Captioners that ask no server."""
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}

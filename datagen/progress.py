@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from datagen.records import Clip, Failure, Question
+from datagen.records import LEFT_OUT, Clip, Failure, Question
 
 if TYPE_CHECKING:
     from datagen.llm import Client
@@ -53,7 +53,7 @@ class Progress:
         for row in rows:
             self.clips += isinstance(row, Clip)
             self.questions += isinstance(row, Question)
-            self.failures += isinstance(row, Failure)
+            self.failures += isinstance(row, Failure) and row.reason not in LEFT_OUT
             self.done += isinstance(row, Clip) or (isinstance(row, Failure) and row.stage == "audio")
         now = time.monotonic()
         if self._live is None and now - self.said >= EVERY:

@@ -18,8 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Caption", "Clip", "Fact", "Failure", "Question", "RawQuestion", "Verdict", "canonical", "schema"]
+__all__ = [
+    "LEFT_OUT",
+    "Caption",
+    "Clip",
+    "Fact",
+    "Failure",
+    "Question",
+    "RawQuestion",
+    "Verdict",
+    "canonical",
+    "schema",
+]
 
+LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
+"""Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
 DOMAINS = ("sound", "music", "speech", "mixed")
 
 

@@ -94,9 +94,10 @@ def test_a_build_lists_what_it_could_not_use(home, tmp_path, name):
     assert set(kept["source"]) == {name}
 
 
-def test_blacklisted_clips_are_left_out_and_not_failed(home, tmp_path):
+def test_blacklisted_clips_are_left_out_and_not_failed(home, tmp_path, capsys):
     counts = build(Config("wavcaps", tmp_path / "run"))
     assert counts["failed"] == {"source": 1}, "the one object without a caption"
+    assert capsys.readouterr().err.endswith(" 1 failed\n")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,7 @@ def test_audiocaps_joins_the_captions_of_a_clip(home, data):
     rows = listed("audiocaps")
     assert rows["-bbbbbbbbb2_000020"].reference_captions == ("A bell rings, and fades",)
     assert Path(rows["-bbbbbbbbb2_000020"].path).name == "58146.wav", "by its audiocap_id"
+    assert Path(rows["ccccccccc_3_000080"].path).name == "ccccccccc_3_80000_90000.flac", "in milliseconds"
     assert "'../../etc/x' is no YouTube id" in rows["train.csv:6 row_malformed"].error
     rows = listed("audiocaps", annotations=data / "audiocaps/val.csv")
     assert [row.reference_captions for row in rows.values()] == [
@@ -346,6 +348,15 @@ def test_the_index_prefers_sound_to_video_and_takes_little_memory(tmp_path):
     assert index.find("00000000007@31") == "audio_missing"
     held = [value for value in vars(index).values() if hasattr(value, "nbytes")]
     assert (sum(value.nbytes for value in held) + len(index._names)) / 2_002 < 60
+
+
+def test_keys_of_one_hash_are_told_apart(home, data, monkeypatch):
+    names = ("vggsound", "audiocaps", "clotho", "wavcaps")
+    val = {"annotations": data / "audiocaps/val.csv", "audio": data / "audiocaps"}
+    before = [*(listed(name) for name in names), listed("audiocaps", **val)]
+    monkeypatch.setattr("datagen.sources.index.hashed", lambda key: 7)
+    monkeypatch.setattr("datagen.sources.tables.hashed", lambda key: 7)
+    assert [*(listed(name) for name in names), listed("audiocaps", **val)] == before
 
 
 def test_a_link_out_of_the_folder_is_not_opened(home, data, tmp_path):
