@@ -5,7 +5,7 @@
 
 Whisper writes words for any sound ("Thank you.", "you"), so that two gates stand before a transcript, and both have to
 open: the voice activity detector in faster-whisper (Silero), and the three figures of each segment, of which *one*
-beyond its bound is enough to drop it (Whisper itself wants two). Figures: docs/captioners.md, `benchmarks/tags.py`.
+beyond its bound is enough to drop it (Whisper wants the first two). Figures: docs/captioners.md, `benchmarks/tags.py`.
 A beam of 5 at temperature 0, so that the transcript is a function of audio and model. It can be wrong, and carries
 no facts.
 """
