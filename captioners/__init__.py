@@ -28,6 +28,7 @@ CAPTIONERS: dict[str, str] = {
     "acoustic": "datagen.captioners.acoustic:Acoustic",
     "labels": "datagen.captioners.labels:Labels",
     "openai": "datagen.captioners.openai:OpenAICaptioner",
+    "transformers": "datagen.captioners.transformers:TransformersCaptioner",
     "whisper": "datagen.captioners.whisper:Whisper",
     "yamnet": "datagen.captioners.yamnet:YAMNet",
 }

@@ -43,10 +43,12 @@ class OpenAICaptioner:
     not answer), transient. Raises Denied, one line, when the server says that its model takes no audio.
     """
 
+    name = "openai"
+
     def __init__(self, context: Context) -> None:
         if context.captioner is None:
             raise UsageError(
-                "captioner 'openai' asks a model and none is named: add --captioner-model ID or --model ID"
+                f"captioner {self.name!r} asks a model and none is named: add --captioner-model ID or --model ID"
             )
         self._client = context.captioner
         self._context = context
@@ -65,7 +67,7 @@ class OpenAICaptioner:
         request = self._request(sound, aspect, turn)
         try:
             answer = await self._client.ask(request)
-            return Caption(clip.id, index, parse_caption(answer.text), "openai", aspect, key=answer.key)
+            return Caption(clip.id, index, parse_caption(answer.text), self.name, aspect, key=answer.key)
         except Unusable as error:
             return Failure("caption", error.reason, clip.id, f"{aspect}: {error}", answer.text, key=answer.key)
         except (PermanentError, TransientError) as error:
@@ -78,9 +80,13 @@ class OpenAICaptioner:
         return Request(
             [{"role": "user", "content": [sound, {"type": "text", "text": text}]}],
             name,
-            sampling=Sampling(temperature=TEMPERATURE if turn else 0.0, max_tokens=TOKENS),
+            sampling=self.sampling(turn),
             sample=turn,
         )
+
+    def sampling(self, turn: int) -> Sampling:
+        """How the caption of the `turn`-th round of aspects is drawn."""
+        return Sampling(temperature=TEMPERATURE if turn else 0.0, max_tokens=TOKENS)
 
     def _deaf(self, error: ModelError) -> Denied:
         said = " ".join(str(error).split())

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "build"]
 
-NO_SERVER = {"labels", "acoustic", "whisper", "yamnet"}
+NO_SERVER = {"labels", "acoustic", "transformers", "whisper", "yamnet"}
 """Captioners that ask no server."""
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
 """Filters that can judge one question alone: what they drop is not worth a probe's calls."""
@@ -123,7 +123,9 @@ class Config:
     @property
     def captioners(self) -> dict[str, str | None]:
         """Name → model, in order; None where the captioner takes its own, or none."""
-        chosen = self.captioner or ("openai" if self.captioner_model or self.model else "labels,acoustic")
+        listener = self.captioner_model or self.model
+        here = listener and self.here(listener, self.captioner_url or self.base_url)
+        chosen = self.captioner or ("transformers" if here else "openai" if listener else "labels,acoustic")
         found: dict[str, str | None] = {}
         for item in filter(None, (item.strip() for item in chosen.split(","))):
             name, equals, model = (part.strip() for part in item.partition("="))
@@ -133,6 +135,11 @@ class Config:
                 raise UsageError(f"--captioner {item!r}: names no model: use {name}=MODEL, or {name} alone")
             found[name] = model or None
         return found
+
+    @staticmethod
+    def here(model: str, url: str | None) -> bool:
+        """Whether a model runs on this machine: an existing folder, and no server that could know it by that name."""
+        return not (url or os.environ.get("OPENAI_BASE_URL")) and Path(model).expanduser().is_dir()
 
     @property
     def writers(self) -> tuple[str, ...]:
@@ -155,6 +162,11 @@ class Parts:
     writers: dict[str, Writer]
     probes: dict[str, Probe]
     context: Context
+
+    @property
+    def asks(self) -> bool:
+        """Whether clips wait for models, so that many of them may be under way."""
+        return bool(self.context.writer or self.context.captioner or "transformers" in self.captioners)
 
 
 @dataclass
@@ -231,8 +243,14 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
 
 
 def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
-    """Role (writer, captioner, reader) → client; roles at the same endpoint and model share one, and its limiter."""
+    """Role → client; roles at the same endpoint and model share one, and its limiter, or its weights.
+
+    Roles are writer, captioner and reader, and `transformers` for the captioner of that name.
+    """
     roles: dict[str, tuple[str | None, str | None]] = {}
+    if "transformers" in config.captioners:
+        model = config.captioners["transformers"] or config.captioner_model or config.model
+        roles["transformers"] = (model, None)
     if "llm" in config.writers:
         roles["writer"] = (config.model, config.base_url)
     if not NO_SERVER.issuperset(config.captioners):
@@ -240,24 +258,39 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
     if config.reads:
         roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
     budget = Budget(config.max_cost, ledger.totals(run=ledger.run).cost)
-    made: dict[Endpoint, Client] = {}
+    made: dict[Endpoint | str, Client] = {}
     clients: dict[str, Client] = {}
     for role, (model, url) in roles.items():
         if model is None:
             if role == "captioner" and "openai" not in config.captioners:
                 continue
-            flag = {"writer": "--model", "captioner": "--captioner-model"}[role]
-            raise UsageError(f"the {role} asks a model and none is named: add {flag} ID (and its URL)")
-        base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        # A server that is named apart never gets the key of another.
-        key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
-        endpoint = Endpoint(model, base, config.model_revision, key, *(config.price or (None, None)))
-        if endpoint not in made:
-            made[endpoint] = Client(
-                endpoint, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed
-            )
-        clients[role] = made[endpoint]
+            flag = {"writer": "--model", "captioner": "--captioner-model", "transformers": "--captioner transformers="}
+            raise UsageError(f"the {role} asks a model and none is named: add {flag[role]} ID (and its URL)")
+        here = role == "transformers" or config.here(model, url)
+        place = model if here else server(config, role, model, url)
+        if place not in made:
+            made[place] = make_client(config, ledger, budget, place, audio=role == "transformers")
+        clients[role] = made[place]
     return clients
+
+
+def server(config: Config, role: str, model: str, url: str | None) -> Endpoint:
+    """Where a role's model is served."""
+    base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    # A server that is named apart never gets the key of another.
+    key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
+    return Endpoint(model, base, config.model_revision, key, *(config.price or (None, None)))
+
+
+def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint | str, *, audio: bool) -> Client:
+    """The client of an endpoint, or of a folder or Hub id whose model runs here; with `audio`, of one that listens."""
+    if isinstance(place, Endpoint):
+        return Client(place, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed)
+    from datagen.llm.local import local_client
+
+    return local_client(
+        place, ledger, audio=audio, revision=config.model_revision, budget=budget, retry_failed=config.retry_failed
+    )
 
 
 def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[str, Client]) -> Parts:
@@ -271,7 +304,9 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
     return Parts(
         source=source,
         captioners={
-            name: resolve("captioner", name, CAPTIONERS, "caption")(replace(context, model=model))
+            name: resolve("captioner", name, CAPTIONERS, "caption")(
+                replace(context, model=model, captioner=clients.get(name, context.captioner))
+            )
             for name, model in config.captioners.items()
         },
         writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
@@ -351,7 +386,7 @@ def _size(path: str) -> int:
 def fingerprint(config: Config, survey: Survey, context: Context, clients: Mapping[str, Client]) -> dict[str, Any]:
     """What the answers depend on: a run directory holds one value of it."""
     return {
-        "source": config.source, "clips": survey.listing, "captioner": identities(config),
+        "source": config.source, "clips": survey.listing, "captioner": identities(config, clients),
         "captions_per_clip": config.captions_per_clip, "generator": list(config.writers),
         "questions_per_clip": config.questions_per_clip, "language": config.language, "seed": config.seed,
         "prompts": context.prompts.hashes(),
@@ -359,10 +394,15 @@ def fingerprint(config: Config, survey: Survey, context: Context, clients: Mappi
     }  # fmt: skip
 
 
-def identities(config: Config) -> list[str]:
-    """Captioners in order, each as `name` or `name=identity of its model`: the content hash of what is on disk."""
+def identities(config: Config, clients: Mapping[str, Client]) -> list[str]:
+    """Captioners in order, each as `name` or `name=identity of its model`: the content hash of what is on disk.
+
+    That of a captioner with a client of its own stands among the models.
+    """
     return [
-        name if model is None else f"{name}={content_hash(Path(model)) if Path(model).exists() else model}"
+        name
+        if model is None or name in clients
+        else f"{name}={content_hash(Path(model)) if Path(model).exists() else model}"
         for name, model in config.captioners.items()
     ]
 
@@ -433,7 +473,7 @@ async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, No
     they wait for a slow one before them.
     """
     cores = os.cpu_count() or 1
-    workers = config.workers or (128 if parts.context.writer or parts.context.captioner else 2 * cores)
+    workers = config.workers or (128 if parts.asks else 2 * cores)
     slots = asyncio.Semaphore(workers)
     pending: deque[asyncio.Task[Done]] = deque()
     items = limited(admitted(parts.source.clips(), config), config.limit)
@@ -755,6 +795,7 @@ def dry_run(config: Config, survey: Survey, parts: Parts, clients: Mapping[str, 
     caption_in = 250 + prompts.tokens("caption")
     plan = {
         "captioner": (c, caption_in, 80),
+        "transformers": (c, caption_in, 80),
         "writer": (1, prompts.tokens("write") + 80 * c, 120 * q),
         "reader": (3 * q * len(parts.probes), prompts.tokens("read") + 80 * c + 60, 8),
     }

@@ -119,7 +119,10 @@ def build_command(
         str | None, typer.Option(help="Question writer: rules or llm.  [default: rules; with a model: llm]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model that writes, and captions and reads unless named apart.")
+        str | None,
+        typer.Option(
+            help="Model that writes, and captions and reads unless named apart: an id, or a folder without a URL."
+        ),
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Its OpenAI-compatible server; its key: OPENAI_API_KEY.")] = None,
     captioner_model: Annotated[str | None, typer.Option(help="Model that listens.")] = None,

@@ -398,6 +398,16 @@ def test_audio_is_forgotten_when_much_was_heard(tiny, monkeypatch):
     assert sum(asyncio.run(main())) <= 150
 
 
+def test_real_weights_answer(smollm2, run):
+    """SmolLM2-135M-Instruct, the writer and reader of a laptop."""
+    asked = [
+        request(f"What is the capital of {country}? Answer in one word.", limit=12) for country in ("France", "Italy")
+    ]
+    answers, sender = run(smollm2, ask(*asked))
+    assert "Paris" in answers[0].text and "Rome" in answers[1].text
+    assert [answer.finish for answer in answers] == ["stop", "stop"] and sender.batches == [2]
+
+
 # ── wrong calls ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -69,7 +69,7 @@ def test_each_captioner_is_made_with_its_own_model_whose_content_is_its_identity
 
 def test_an_id_is_its_own_identity():
     config = Config("demo", captioner="echo=nobody/nothing,acoustic")
-    assert build_module.identities(config) == ["echo=nobody/nothing", "acoustic"]
+    assert build_module.identities(config, {}) == ["echo=nobody/nothing", "acoustic"]
 
 
 def test_the_content_hash_tells_contents_and_names_and_not_the_place(tmp_path):

@@ -32,6 +32,7 @@ from datagen.llm.ledger import Ledger
 from datagen.llm.reply import Completion
 from datagen.llm.request import Endpoint, Request
 from datagen.llm.weights import identify, open_folder
+from datagen.plugins import needs
 from datagen.seeds import derive
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def local_client(
 
     `tokens` bounds a batch, see TOKENS. Raises UsageError, one line, for a folder that cannot be run.
     """
+    needs("models", "torch", "transformers", "torchvision")
     folder = open_folder(name, audio=audio, revision=revision)
     from datagen.llm.local_model import LocalModel
 
@@ -215,6 +217,8 @@ class LocalSender:
     async def _work(self) -> None:
         """One batch after the other, for as long as the sender is open."""
         try:
+            with contextlib.suppress(UsageError):  # told to the rows of the first batch, which try once more
+                await asyncio.get_running_loop().run_in_executor(self._thread, self.model.load)
             while True:
                 self._filled.clear()
                 if not self._waiting:
