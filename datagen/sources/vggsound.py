@@ -1,4 +1,4 @@
-"""Source `vggsound`: VGGSound (Chen et al., ICASSP 2020), 199,176 stretches of 10 s of YouTube videos in 309 classes.
+"""Source `vggsound`: VGGSound (Chen et al., ICASSP 2020), some 200,000 stretches of 10 s of YouTube videos.
 
     https://www.robots.ox.ac.uk/~vgg/data/vggsound      vggsound.csv, no header: YouTube id, start (s), label, split
     https://github.com/hche11/VGGSound/blob/master/data/vggsound.csv
