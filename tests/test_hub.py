@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
+import wave
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -60,6 +63,15 @@ def parquet(folder: Path, rows, features: Features = FEATURES, name: str = "trai
     (folder / "data").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), folder / "data" / name)
     return folder
+
+
+def noise(number: int) -> bytes:
+    """A WAV file of 2 s, another one for each number."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes(random.Random(number).randbytes(64_000))
+    return file.getvalue()
 
 
 def source(folder: Path, query: str = "", store: Path | None = None) -> Hub:
@@ -533,3 +545,36 @@ def test_a_hub_out_of_reach_is_no_fault_of_the_call(tmp_path, monkeypatch):
     with pytest.raises(DatagenError, match="the Hub cannot be reached") as caught:
         source(Path("me/set"))
     assert not isinstance(caught.value, UsageError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.slow  # the Hub's client waits 24 s before it gives up
+@pytest.mark.parametrize("end", ["killed", "lost"])
+def test_a_build_that_was_killed_or_lost_the_hub_writes_no_audio_twice(end, tmp_path):
+    content = [noise(i) for i in range(600)]
+    rows = [row(i, audio={"bytes": content[i], "path": "x.wav"}) for i in range(600)]
+    (tmp_path / "set").mkdir()
+    table = pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
+    pq.write_table(table, tmp_path / "set" / "train.parquet", row_group_size=50)
+    with HubServer(tmp_path / "hub") as hub:
+        published(hub, tmp_path / "set")
+        call = ["build", "--source", "hub", "--annotations", "me/set", "--captioner", "labels", "--out"]
+        command = [sys.executable, "-c", "from datagen.cli import main; main()", *call, str(tmp_path / "run")]
+        environment = {**os.environ, **hub.environment()}
+        work = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        while len(list((tmp_path / "run").rglob("*.wav"))) < 100:
+            assert work.poll() is None, work.communicate()
+        if end == "killed":
+            work.kill()
+        else:
+            hub.cut("GET .*/resolve/.*parquet")
+        said = work.communicate(timeout=120)[1].strip().splitlines()
+        if end == "lost":
+            assert work.returncode == 1
+            assert "the Hub cannot be reached" in said[-1] and "the same command goes on" in said[-1]
+        hub.faults.clear()
+        written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.wav")}
+        assert 100 <= len(written) < 600
+        again = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert "600 clips" in again.stderr, again.stderr
+        assert {path: path.stat().st_mtime_ns for path in written} == written
+        assert {path.read_bytes() for path in (tmp_path / "run/audio").rglob("*.*")} == set(content)
