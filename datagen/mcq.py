@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from datagen.errors import UsageError
 from datagen.records import fold
-from datagen.rows import Rows, clean, load
+from datagen.rows import Rows, clean, load, some
 from datagen.versions import version
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BROKEN", "COLUMNS", "FIELDS", "McqSet", "examined", "read", "some"]
+__all__ = ["BROKEN", "COLUMNS", "FIELDS", "McqSet", "examined", "read"]
 
 TEXTS = (
     "task", "category", "sub_category", "difficulty", "skill", "language", "dataset", "split", "media_id", "clip_id",
@@ -146,11 +146,6 @@ def examined(source: Rows) -> McqSet:
     return McqSet(source.name, format_, version(source.sha256), source.sha256, table, defects, aside, labelled)
 
 
-def some(ids: Sequence[str], most: int = 3) -> str:
-    """The first ids, for a message."""
-    return ", ".join(ids[:most]) + (", …" if len(ids) > most else "")
-
-
 def _all_keys(source: Rows) -> list[str]:
     """Names of all fields, those of NESTED included."""
     keys = source.keys
@@ -166,7 +161,7 @@ def _check(source: Rows, keys: Sequence[str]) -> None:
     missing = [] if any(name in keys for name in FIELDS["question"]) else ["question"]
     missing += [] if has_choices else ["choices"]
     if missing:
-        found = ", ".join(clean(str(key))[:40] for key in keys[:20]) or "none, no row is an object"
+        found = some(keys, 20) or "none, no row is an object"
         wanted = " and ".join(f"{name} ({', '.join(FIELDS[name][:4])} …)" for name in missing)
         raise UsageError(f"{source.name}: no multiple-choice set: it has no {wanted}; its keys are {found}")
 

@@ -15,10 +15,11 @@ import io
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["Rows", "clean", "load"]
+__all__ = ["Rows", "clean", "load", "some"]
 
 SECONDS = 5.0
 """To wait for the Hub's first answer."""
@@ -81,6 +82,12 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode(errors="backslashreplace").decode()
     return text
+
+
+def some(names: Iterable[object], most: int = 3) -> str:
+    """The first ids or keys, in one line of a message."""
+    first = [clean(repr(str(name))[1:-1])[:60] for name in islice(names, most + 1)]
+    return ", ".join(first[:most]) + (", …" if len(first) > most else "")
 
 
 def _file(path: Path) -> Rows:
@@ -146,7 +153,7 @@ def _array(path: Path, value: Any) -> Sequence[Any]:
             return arrays[0]
         if value and all(isinstance(v, dict) for v in value.values()):
             return [{"id": key, **row} for key, row in value.items()]
-    found = f"an object with the keys {', '.join(list(value)[:12])}" if isinstance(value, dict) else repr(value)[:60]
+    found = f"an object with the keys {some(value, 12)}" if isinstance(value, dict) else repr(value)[:60]
     raise UsageError(f"{path}: holds {found}: give an array of objects, one a row")
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from datagen.errors import UsageError
 from datagen.eval import Benchmark
-from datagen.mcq import FIELDS, McqSet, examined, some
+from datagen.mcq import FIELDS, McqSet, examined
 from datagen.records import fold
-from datagen.rows import Rows, clean, load
+from datagen.rows import Rows, clean, load, some
 
 __all__ = ["Predictions", "read_predictions"]
 
@@ -88,8 +88,8 @@ def _key(source: Rows, benchmark: Benchmark) -> str:
     keys = source.keys
     found = next((key for key in benchmark.keys if key in keys), None)
     if found is None and keys:
-        held = ", ".join(clean(str(key))[:40] for key in keys[:20])
-        raise UsageError(f"{source.name}: no {', '.join(benchmark.keys)} in its rows; their keys are {held}")
+        names = ", ".join(benchmark.keys)
+        raise UsageError(f"{source.name}: no {names} in its rows; their keys are {some(keys, 20)}")
     return found or benchmark.keys[0]
 
 

@@ -18,10 +18,11 @@ from datagen.baselines import baselines as baselines_of
 from datagen.errors import UsageError
 from datagen.eval import BENCHMARKS, Benchmark
 from datagen.eval.predictions import Predictions, read_predictions
-from datagen.mcq import McqSet, read, some
+from datagen.mcq import McqSet, read
 from datagen.multiple_choice import Labels
 from datagen.multiple_choice import read as read_answer
 from datagen.plugins import resolve
+from datagen.rows import some
 from datagen.statistics import share
 
 if TYPE_CHECKING:

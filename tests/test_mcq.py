@@ -9,9 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hub_server import HubServer, connect
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from datagen.errors import UsageError
-from datagen.mcq import COLUMNS, read
+from datagen.mcq import COLUMNS, FIELDS, read
 from datagen.versions import UNKNOWN
 
 SHARED = Path(os.environ.get("DATAGEN_SHARED") or Path(__file__).parents[2] / "shared")
@@ -398,3 +400,35 @@ def test_mmau_as_the_hub_has_it_is_read_the_same(tmp_path):
     found = read(write(tmp_path / "hub.json", rows))
     assert found.labelled
     assert (found.table.equals(read(MMAU).table), found.broken) == (True, {})
+
+
+# ── anything at all ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    [*(name for known in FIELDS.values() for name in known), "choice_a", "choice_b", "A", "B", "meta"]
+)
+ROWS = st.lists(st.one_of(st.dictionaries(NAMES, JSON, max_size=8), JSON), max_size=5)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=ROWS, whole=st.booleans())
+def test_any_rows_are_read_or_refused_and_none_is_lost(tmp_path_factory, rows, whole):
+    file = tmp_path_factory.getbasetemp() / "any.json"
+    file.write_text(json.dumps([{"question": "q", "choices": ["a"], "answer": "a"}, *rows] if whole else rows))
+    try:
+        found = read(file)
+    except UsageError as error:
+        assert "\n" not in str(error)
+        return
+    ids = found.table["id"].to_list()
+    assert len(ids) + sum(found.set_aside.values()) == len(rows) + whole
+    assert {id for bad in found.defects.values() for id in bad} <= set(ids)
+    for choices, answer, index in found.table.select("choices", "answer", "answer_index").iter_rows():
+        assert index is None or choices[index] == answer
+    broken = {id for bad in found.broken.values() for id in bad}
+    assert all(index is not None or id in broken for id, index in found.table.select("id", "answer_index").iter_rows())
