@@ -143,7 +143,7 @@ def finished(table: pl.DataFrame) -> pl.DataFrame:
     table = table.with_columns(
         question=pl.when(is_("visual")).then(pl.format("{}?", pl.Series(VISUAL).gather(table["pick"])))
         .when(is_("shared")).then(pl.format("What of {} is heard?", pl.col("c0").str.split(" ").list.last()))
-        .when(is_("form")).then(pl.format("How often does the {} stop?", pl.col("c0").str.split(" ").list.last()))
+        .when(is_("form")).then(pl.format("How often does the {} stop?", pl.col("c1").str.split(" ").list.last()))
         .when(is_("repeated")).then(pl.col("question").shift(1).fill_null("What is it?"))
         .when(is_("near")).then(pl.format("{} Tell", pl.col("question").shift(1).fill_null("What is it?")))
         .otherwise("question"),

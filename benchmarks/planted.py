@@ -114,6 +114,18 @@ def grounded() -> Counts:
     return judged("grounded", bad, [row for row, (_, choices) in zip(good, texts.UNSUPPORTED, strict=True)])
 
 
+def distractors() -> Counts:
+    """Choices that say the same, that hold the answer, or that make the answer stand out."""
+    bad = [*texts.CHOICES_THAT_SAY_THE_SAME, *texts.CHOICES_WITHIN_CHOICES, *texts.ANSWERS_THAT_STAND_OUT]
+    rows = [asked(("What is it?", choices) for choices in group) for group in (bad, texts.CHOICES_THAT_DIFFER)]
+    return judged("distractors", *rows)
+
+
+def overlap() -> Counts:
+    """Questions that share a word with the answer alone."""
+    return judged("overlap", asked(texts.QUESTIONS_THAT_SHARE_WORDS), asked(texts.QUESTIONS_THAT_SHARE_NONE))
+
+
 def duplicates() -> Counts:
     """A question again about its clip, in another case, spacing, order, or with a word more."""
     base = questions(CLEAN, seed=2, defects=False).drop("defect")
@@ -236,6 +248,8 @@ PLANTS: dict[str, Callable[[], Counts]] = {
     "modality": modality,
     "relation": relation,
     "grounded": grounded,
+    "distractors": distractors,
+    "overlap": overlap,
     "duplicates": duplicates,
     "answer_frequency": answer_frequency,
     "templates": templates,

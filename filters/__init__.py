@@ -44,6 +44,8 @@ FILTERS: dict[str, str] = {
     "modality": "datagen.filters.modality:Modality",
     "relation": "datagen.filters.relation:Relation",
     "grounded": "datagen.filters.grounded:Grounded",
+    "distractors": "datagen.filters.distractors:Distractors",
+    "overlap": "datagen.filters.overlap:Overlap",
     "duplicates": "datagen.filters.duplicates:Duplicates",
     "answer_frequency": "datagen.filters.answer_frequency:AnswerFrequency",
     "templates": "datagen.filters.templates:Templates",
@@ -54,5 +56,8 @@ FILTERS: dict[str, str] = {
 PROBES: dict[str, str] = {
     "consistency": "datagen.filters.consistency:Consistency",
 }
-DEFAULT = ("wellformed", "answerable", "modality", "relation", "grounded", "consistency", "duplicates", "balance")
+DEFAULT = (
+    "wellformed", "answerable", "modality", "relation", "distractors", "overlap", "grounded", "consistency",
+    "duplicates", "balance",
+)  # fmt: skip
 """In the order of the funnel; a probe without a reader model is left out, and the funnel says so."""

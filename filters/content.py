@@ -1,6 +1,6 @@
 """The words of a text that carry its content, lightly stemmed, so that "barks twice" and "2 barking dogs" share theirs.
 
-Stems and stop words are English; other languages keep their words whole, and scripts without spaces are taken in pairs
+Endings are English; other languages keep their words whole, and scripts without spaces are taken in pairs
 of characters. What is denied ("there is no speech") counts as denied.
 """
 
@@ -10,62 +10,16 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from datagen.filters.wordlists import NEGATION, NUMBERS, STOP
 from datagen.language import UNSPACED
 
-__all__ = ["content"]
+__all__ = ["STEMS", "content"]
 
-NEGATION = re.compile(r"no|not|without|never|neither|nor|none|\w+n't|kein\w*|nicht|ohne|sans|sin")
+DENIES = re.compile("|".join(NEGATION.values()))
 CLAUSE_ENDS = frozenset(".,;:!?。，；！？") | {"but"}
+EMPTY = frozenset(word for words in STOP.values() for word in words.split())
 NOTHING = frozenset({None, "."})
 WORD = re.compile(r"\w+(?:'\w+)?|[.,;:!?。，；！？]")
-STOP = frozenset(
-    {
-        *(
-            "a",
-            "an",
-            "the",
-            "of",
-            "in",
-            "on",
-            "at",
-            "to",
-            "and",
-            "or",
-            "with",
-            "by",
-            "for",
-            "from",
-            "as",
-            "into",
-            "then",
-        ),
-        *(
-            "is",
-            "are",
-            "was",
-            "were",
-            "be",
-            "been",
-            "being",
-            "it",
-            "its",
-            "this",
-            "that",
-            "these",
-            "those",
-            "there",
-            "but",
-        ),
-        *("some", "someone", "something", "who", "which", "what", "both", "either", "only", "very", "yes"),
-        *("first", "second", "third", "last"),
-        *("hear", "hears", "heard", "hearing", "sound", "sounds", "sounding", "audio", "recording", "clip"),
-    }
-)
-"""English words without content here, and those that any caption may hold."""
-COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-NUMBERS = {word: str(number) for number, word in enumerate(COUNTED)} | {
-    "once": "1", "single": "1", "twice": "2", "pair": "2", "couple": "2", "thrice": "3",
-}  # fmt: skip
 SPACELESS = re.compile(f"[{UNSPACED}\uac00-\ud7a3]")
 """Hangul too: its particles stand at the end of words."""
 
@@ -98,11 +52,11 @@ def _stem(token: str) -> str | None:
     """
     if token in CLAUSE_ENDS:
         return "."
-    if NEGATION.fullmatch(token):
+    if DENIES.fullmatch(token):
         return "!"
-    if token in STOP:
+    if token in EMPTY:
         return None
-    token = token.partition("'")[0]
+    token = token.partition("'")[0] or token
     if token in NUMBERS or token.isdigit():
         return NUMBERS.get(token, token.lstrip("0") or "0")
     if SPACELESS.search(token):

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 
 from datagen.language import code
 
-__all__ = ["EMPTY_CHOICES", "EMPTY_QUESTIONS", "HEARD", "LANGUAGES", "SEEN", "SEEN_IN_CHOICES", "pattern", "unlisted"]
+__all__ = [
+    "ASKING", "EMPTY_CHOICES", "EMPTY_QUESTIONS", "HEARD", "LANGUAGES", "NEGATION", "NUMBERS", "SEEN", "SEEN_IN_CHOICES",
+    "STOP", "pattern", "unlisted",
+]  # fmt: skip
 
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh", "ja", "ko")
 """Languages with lists."""
@@ -185,6 +188,34 @@ EMPTY_QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "ko": ("위(?:의)? ?모두", "(?:알|판단할|확인할|결정할) 수 없"),
 }  # fmt: skip
 """What a question looks like that has no answer, or that speaks of such choices."""
+
+
+# ── words without content ────────────────────────────────────────────────────────────────────────────────────────────
+
+STOP: Mapping[str, str] = {
+    "en": """a an the of in on at to and or with by for from as into then is are was were be been being it its this that
+        these those there but some someone something who which what both either only very yes first second third last
+        hear hears heard hearing sound sounds sounding audio recording clip""",
+    "de": "ein eine einer eines einem einen der die das den dem des und oder mit von im am zum zur auf ist sind es",
+    "fr": "un une le la les l du de d et ou avec dans est sont il elle",
+    "es": "un una unos unas el la los las de del y o con en es son",
+    "ru": "и в на с из к у о это",
+}
+"""Words without content, and those that any caption may hold (plain words, not expressions)."""
+ASKING: Mapping[str, str] = {
+    "en": """how many much often when where why whose whom do does did can could may might will would has have had not
+        most likely best main kind sort type name""",
+}
+"""Words by which a question asks, which say nothing of its answer."""
+NEGATION: Mapping[str, str] = {
+    "en": r"no|not|without|never|neither|nor|none|\w+n't", "de": r"kein\w*|nicht|ohne", "fr": "sans", "es": "sin",
+}  # fmt: skip
+NUMBERS = {
+    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "once": "1", "single": "1", "twice": "2", "pair": "2",
+    "couple": "2", "thrice": "3",
+}  # fmt: skip
+"""English words of number → figures."""
 
 
 def pattern(lists: Mapping[str, tuple[str, ...]], *, whole: bool = False) -> str:

@@ -13,8 +13,10 @@ from datagen.filters import FILTERS, templates
 from datagen.filters.answer_frequency import AnswerFrequency
 from datagen.filters.answerable import Answerable
 from datagen.filters.balance import Balance
+from datagen.filters.distractors import Distractors
 from datagen.filters.length import GATE, Length, clusters, credits, excess, passed
 from datagen.filters.modality import Modality
+from datagen.filters.overlap import Overlap
 from datagen.filters.positions import Positions, reletter
 from datagen.filters.templates import Templates
 from datagen.plugins import Context, resolve
@@ -116,6 +118,46 @@ def test_an_answer_that_quotes_a_caption():
     found = Modality(CONTEXT).judge(table(rows))
     assert found["reason"].to_list() == ["quotes_caption", *[""] * 5]
     assert found["score"].to_list() == [8, 0, 0, 0, 8, 0]
+
+
+@pytest.mark.parametrize(
+    ("choices", "fields", "reason", "score"),
+    [
+        (("a dog", "a cat", "a cow"), {}, "", 0),
+        (("a barking dog", "a sleeping dog", "a cow"), {}, "", 1 / 3),
+        (("a barking dog", "the dogs bark", "a cow"), {}, "same_choice", 1),
+        (("a man and a dog", "a dog and a man", "a cow"), {}, "same_choice", 1),
+        (("a man and a dog", "a dog and a man", "a cow"), {"question": "In which order?"}, "", 1),
+        (("a dog", "a loud dog", "a cow"), {}, "nested_choice", 0.5),
+        (("a dog", "a loud dog", "a cow"), {"generator": "rules"}, "", 0.5),
+        (("a dog", "a dog, then a cat", "a cow"), {}, "", 0.5),
+        (("a cow", "a dog", "a loud dog"), {}, "", 0),  # neither can be taken for the answer
+        (("dog", "a cat", "a cow"), {}, "odd_one_out", 0),
+        (("dog", "a cat"), {}, "", 0),  # of two, either is odd
+        (("a dog", "cat", "a cow"), {}, "", 0),  # a wrong choice is odd
+    ],
+)
+def test_what_choices_have_in_common(choices, fields, reason, score):
+    [found] = Distractors(CONTEXT).judge(table([row(choices=choices, **fields)])).to_dicts()
+    assert (found["reason"], found["score"]) == (reason, pytest.approx(score))
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "score"),
+    [
+        ("Which bell rings?", ("a church bell", "a drum"), 0.5),
+        ("Which bells rang?", ("a bell being rung", "a drum"), 0.5),
+        ("Which bell rings?", ("a church bell", "a ship's bell"), 0),  # both have it
+        ("Which is louder, bell or drum?", ("the bell", "the drum"), 0),  # each has its own
+        ("Which is louder, bell or drum?", ("the bell", "a small drum"), 0.5),
+        ("What can be heard?", ("a can", "a drum"), 0),
+        ("What?", ("a bell", "a drum"), 0),
+    ],
+)
+def test_words_shared_with_the_answer_alone(question, choices, score):
+    [found] = Overlap(CONTEXT).judge(table([row(question=question, choices=choices)])).to_dicts()
+    assert found["score"] == pytest.approx(score)
+    assert found["reason"] == ("shared_words" if score >= 0.5 else "")
 
 
 # ── caps ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
