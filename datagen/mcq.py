@@ -477,9 +477,11 @@ def _duplicates(table: pl.DataFrame) -> list[int]:
     """Rows two of whose choices are equal after `records.fold`."""
     import polars as pl
 
-    long = table.select("row", "choices").explode("choices").drop_nulls()
-    forms = long.select(pl.col("choices").unique())
-    forms = forms.with_columns(form=pl.Series([fold(text) for text in forms["choices"]], dtype=pl.String))
-    long = long.join(forms, on="choices", how="left")
-    rows = long.group_by("row").agg(n=pl.len(), kinds=pl.col("form").n_unique()).filter(pl.col("n") > pl.col("kinds"))
+    long = table.select("row", form=pl.col("choices")).explode("form").drop_nulls()
+    is_ascii = pl.col("form").str.len_bytes() == pl.col("form").str.len_chars()
+    spaces = pl.col("form").str.to_lowercase().str.replace_all(r"[\t-\r\x1c-\x1f ]+", " ")  # `fold`, where all is ASCII
+    plain, other = long.filter(is_ascii), long.filter(~is_ascii)
+    folded = other.with_columns(form=pl.Series([fold(text) for text in other["form"]], dtype=pl.String))
+    forms = pl.concat([plain.with_columns(form=spaces.str.strip_chars()), folded])
+    rows = forms.group_by("row").agg(n=pl.len(), kinds=pl.col("form").n_unique()).filter(pl.col("n") > pl.col("kinds"))
     return sorted(rows["row"].to_list())
