@@ -8,12 +8,11 @@ aspect is asked again, with TEMPERATURE instead of 0, so that the captions diffe
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datagen.audio import encode
+from datagen.audio import input_audio
 from datagen.errors import Denied, ModelError, PermanentError, TransientError, UsageError
 from datagen.llm import Request, Sampling
 from datagen.prompts import ASPECTS, Unusable, parse_caption
@@ -55,8 +54,7 @@ class OpenAICaptioner:
 
     async def caption(self, clip: Clip, audio: Audio) -> Sequence[Caption | Failure]:
         """One row for each of `captions_per_clip`, in order; the audio is sent as 16 kHz mono WAV."""
-        data = base64.b64encode(await asyncio.to_thread(encode, audio, "wav")).decode()
-        sound = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+        sound = await asyncio.to_thread(input_audio, audio)
         return await asyncio.gather(
             *(self._one(clip, sound, index) for index in range(self._context.captions_per_clip))
         )

@@ -15,6 +15,7 @@ A file that ends early (a WAV whose header promises more, a half MP3) gives the 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import io
@@ -25,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -45,9 +46,11 @@ __all__ = [
     "Info",
     "decode_ahead",
     "encode",
+    "input_audio",
     "load",
     "probe",
     "sha256",
+    "silenced",
 ]
 
 RATE = 16_000
@@ -161,6 +164,17 @@ def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes
     file = io.BytesIO()
     soundfile.write(file, _pcm16(audio), RATE, format=format.upper(), subtype=subtype)
     return file.getvalue()
+
+
+def input_audio(audio: Audio) -> dict[str, Any]:
+    """The part of a message to a model that holds `audio`, in OpenAI's form, as 16 kHz mono WAV."""
+    data = base64.b64encode(encode(audio, "wav")).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
+def silenced(audio: Audio) -> Audio:
+    """Silence of the same length and form."""
+    return replace(audio, channels=np.zeros_like(audio.channels))
 
 
 async def decode_ahead(

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from datagen import language
-from datagen.audio import Audio, decode_ahead, sha256
+from datagen.audio import Audio, decode_ahead, input_audio, sha256, silenced
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
 from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
+from datagen.estimate import estimate
 from datagen.filters import DEFAULT, FILTERS, PROBES, answerable, modality, wellformed
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
 from datagen.llm.request import public_name
@@ -35,15 +36,16 @@ from datagen.plugins import Context, SourceOptions, content_hash, resolve
 from datagen.progress import Progress
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
-from datagen.records import LEFT_OUT, Caption, Clip, Failure, Question, Verdict, canonical, schema
+from datagen.records import LEFT_OUT, MEASURES, Caption, Clip, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool, disk_free
 from datagen.sources import SOURCES, Listed
+from datagen.statistics import clustered_mean
 
 if TYPE_CHECKING:
     import polars as pl
 
     from datagen.captioners import Captioner
-    from datagen.filters import Probe
+    from datagen.filters import Listener, Probe
     from datagen.questions import Writer
     from datagen.sources import Source
 
@@ -72,6 +74,12 @@ class Config:
     captioner_url: str | None = None
     reader_model: str | None = None
     reader_url: str | None = None
+    second_reader_model: str | None = None
+    second_reader_url: str | None = None
+    policy_model: str | None = None
+    policy_url: str | None = None
+    readings: int = 3
+    policy_samples: int = 8
     model_revision: str = ""
     questions: str = "generated"
     questions_per_clip: int = 4
@@ -97,6 +105,8 @@ class Config:
         for name, least in (
             ("captions_per_clip", 1),
             ("questions_per_clip", 1),
+            ("readings", 1),
+            ("policy_samples", 1),
             ("limit", 1),
             ("target", 1),
             ("workers", 1),
@@ -110,6 +120,11 @@ class Config:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
         if not self.captioners:
             raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
+        if self.second_reader_model and not (self.reader_model or self.model):
+            raise UsageError(
+                f"--second-reader-model {self.second_reader_model}: there is no first: add --reader-model ID"
+            )
+        _ = self.chain
         if not 0 <= self.split < 1:
             raise UsageError(f"--split {self.split}: give a share of clips for validation, 0 or more and less than 1")
         if self.questions not in ("generated", "human", "both"):
@@ -126,15 +141,12 @@ class Config:
         listener = self.captioner_model or self.model
         here = listener and self.here(listener, self.captioner_url or self.base_url)
         chosen = self.captioner or ("transformers" if here else "openai" if listener else "labels,acoustic")
-        found: dict[str, str | None] = {}
-        for item in filter(None, (item.strip() for item in chosen.split(","))):
-            name, equals, model = (part.strip() for part in item.partition("="))
-            if name in found:
-                raise UsageError(f"--captioner {self.captioner!r}: names {name!r} twice: name it once")
-            if equals and not model:
-                raise UsageError(f"--captioner {item!r}: names no model: use {name}=MODEL, or {name} alone")
-            found[name] = model or None
-        return found
+        return named_values("captioner", "MODEL", chosen.split(","))
+
+    @property
+    def chain(self) -> dict[str, str | None]:
+        """Filters in order, each with its value; None where it has none."""
+        return named_values("filters", "VALUE", self.filters)
 
     @staticmethod
     def here(model: str, url: str | None) -> bool:
@@ -148,9 +160,28 @@ class Config:
         return {"generated": (generated,), "human": ("human",), "both": ("human", generated)}[self.questions]
 
     @property
-    def reads(self) -> bool:
-        """Whether some filter asks the reader."""
-        return bool((self.reader_model or self.model) and any(name in PROBES or ":" in name for name in self.filters))
+    def roles(self) -> set[str]:
+        """Whose models the filters ask: reader, second_reader, captioner, policy."""
+        found = {"second_reader"} if self.second_reader_model and "consistency" in self.chain else set()
+        for name, factory in probe_factories(self).items():
+            role = getattr(factory, "role", "reader")
+            # Without a reader `consistency`, a default, is left out and the funnel says so; a measure was asked for.
+            if role != "reader" or name in MEASURES or self.reader_model or self.model:
+                found.add(role)
+        return found
+
+
+def named_values(flag: str, value: str, items: Iterable[str]) -> dict[str, str | None]:
+    """`NAME` and `NAME=VALUE` → name → value, in order. Raises UsageError for a name without its value, or twice."""
+    found: dict[str, str | None] = {}
+    for item in filter(None, (item.strip() for item in items)):
+        name, equals, given = (part.strip() for part in item.partition("="))
+        if name in found:
+            raise UsageError(f"--{flag} {item!r}: names {name!r} twice: name it once")
+        if equals and not given:
+            raise UsageError(f"--{flag} {item!r}: names no {value}: use {name}={value}, or {name} alone")
+        found[name] = given or None
+    return found
 
 
 @dataclass
@@ -160,7 +191,7 @@ class Parts:
     source: Source
     captioners: dict[str, Captioner]
     writers: dict[str, Writer]
-    probes: dict[str, Probe]
+    probes: dict[str, Probe | Listener]
     context: Context
 
     @property
@@ -224,7 +255,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
         inputs = fingerprint(config, survey, parts.context, clients)
         run.check_inputs(inputs)
         if config.dry_run:
-            return dry_run(config, survey, parts, clients)
+            return estimate(config, survey.clips, parts.probes, clients)
         fingerprints = {"inputs": inputs, "derivation": derivation(config)}
         run.save(status="running", config=public(config), fingerprints=fingerprints)
 
@@ -245,31 +276,41 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
 def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
     """Role → client; roles at the same endpoint and model share one, and its limiter, or its weights.
 
-    Roles are writer, captioner and reader, and `transformers` for the captioner of that name.
+    Roles are writer, captioner, reader, second_reader and policy, and `transformers` for the captioner of that name.
     """
     roles: dict[str, tuple[str | None, str | None]] = {}
+    asked = config.roles
+    ears, local = config.captioner_model or config.model, {"transformers"}
     if "transformers" in config.captioners:
-        model = config.captioners["transformers"] or config.captioner_model or config.model
-        roles["transformers"] = (model, None)
+        roles["transformers"] = (config.captioners["transformers"] or ears, None)
+        if NO_SERVER.issuperset(config.captioners):
+            local.add("captioner")  # a filter that listens asks the same model
+            ears = roles["transformers"][0]
+    if "captioner" in asked or not NO_SERVER.issuperset(config.captioners):
+        roles["captioner"] = (ears, config.captioner_url or config.base_url)
     if "llm" in config.writers:
         roles["writer"] = (config.model, config.base_url)
-    if not NO_SERVER.issuperset(config.captioners):
-        roles["captioner"] = (config.captioner_model or config.model, config.captioner_url or config.base_url)
-    if config.reads:
+    if "reader" in asked:
         roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
+    if "second_reader" in asked:
+        roles["second_reader"] = (config.second_reader_model, config.second_reader_url or config.base_url)
+    if "policy" in asked:
+        roles["policy"] = (config.policy_model, config.policy_url or config.base_url)
     budget = Budget(config.max_cost, ledger.totals(run=ledger.run).cost)
     made: dict[Endpoint | str, Client] = {}
     clients: dict[str, Client] = {}
     for role, (model, url) in roles.items():
         if model is None:
-            if role == "captioner" and "openai" not in config.captioners:
+            if role == "captioner" and "openai" not in config.captioners and role not in asked:
                 continue
-            flag = {"writer": "--model", "captioner": "--captioner-model", "transformers": "--captioner transformers="}
-            raise UsageError(f"the {role} asks a model and none is named: add {flag[role]} ID (and its URL)")
-        here = role == "transformers" or config.here(model, url)
+            flag = {"writer": "--model", "transformers": "--captioner transformers="}
+            cure = f"add {flag.get(role, f'--{role}-model'.replace('_', '-'))} ID (and its URL)"
+            raise UsageError(f"the {role} asks a model and none is named: {cure}")
+        here = role in local or config.here(model, url)
         place = model if here else server(config, role, model, url)
         if place not in made:
-            made[place] = make_client(config, ledger, budget, place, audio=role == "transformers")
+            audio = role in ("transformers", "captioner")
+            made[place] = make_client(config, ledger, budget, place, audio=audio)
         clients[role] = made[place]
     return clients
 
@@ -298,9 +339,11 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
     context = Context(
         seed=config.seed, prompts=Prompts(config.prompts), captions_per_clip=config.captions_per_clip,
         questions_per_clip=config.questions_per_clip, language=config.language, vocabulary=survey.vocabulary,
-        together=survey.together,
+        together=survey.together, readings=config.readings, policy_samples=config.policy_samples,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
+        second_reader=clients.get("second_reader"), policy=clients.get("policy"),
     )  # fmt: skip
+    made = {name: make_filter(name, value, context) for name, value in config.chain.items() if asks(name, context)}
     return Parts(
         source=source,
         captioners={
@@ -310,15 +353,35 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
             for name, model in config.captioners.items()
         },
         writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
-        probes={name: factory(context) for name, factory in probe_factories(config).items() if config.reads},
+        probes={name: filter for name, filter in made.items() if not hasattr(filter, "judge")},
         context=context,
     )
 
 
+def filter_factory(name: str) -> Any:
+    """What makes the filter called `name`."""
+    return resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe", "hear")
+
+
 def probe_factories(config: Config) -> dict[str, Any]:
     """The filters of the call that ask a model, by name."""
-    found = {name: resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe") for name in config.filters}
-    return {name: factory for name, factory in found.items() if hasattr(factory, "probe")}
+    found = {name: filter_factory(name) for name in config.chain}
+    return {name: factory for name, factory in found.items() if hasattr(factory, "probe") or hasattr(factory, "hear")}
+
+
+def make_filter(name: str, value: str | None, context: Context) -> Any:
+    """The filter called `name`. Raises UsageError for a value that it does not take."""
+    factory = filter_factory(name)
+    if value is not None and not getattr(factory, "takes", ""):
+        raise UsageError(f"--filters {name}={value}: {name} takes no value: give {name} alone")
+    return factory(replace(context, value=value))
+
+
+def asks(name: str, context: Context) -> bool:
+    """Whether the filter can be put: false for one that asks a model and is left out as none is there."""
+    factory = filter_factory(name)
+    role = getattr(factory, "role", "reader")
+    return hasattr(factory, "judge") or name in MEASURES or getattr(context, role) is not None
 
 
 def admitted(rows: Iterable[Clip | Failure], config: Config) -> Iterator[Clip | Failure]:
@@ -384,13 +447,15 @@ def _size(path: str) -> int:
 
 
 def fingerprint(config: Config, survey: Survey, context: Context, clients: Mapping[str, Client]) -> dict[str, Any]:
-    """What the answers depend on: a run directory holds one value of it."""
+    """What the questions depend on: a run directory holds one value of it."""
+    makers = {"transformers", *({"writer"} if "llm" in config.writers else ())}
+    makers |= set() if NO_SERVER.issuperset(config.captioners) else {"captioner"}
     return {
         "source": config.source, "clips": survey.listing, "captioner": identities(config, clients),
         "captions_per_clip": config.captions_per_clip, "generator": list(config.writers),
         "questions_per_clip": config.questions_per_clip, "language": config.language, "seed": config.seed,
         "prompts": context.prompts.hashes(),
-        "models": {role: client.endpoint.identity for role, client in sorted(clients.items()) if role != "reader"},
+        "models": {role: client.endpoint.identity for role, client in sorted(clients.items()) if role in makers},
     }  # fmt: skip
 
 
@@ -412,8 +477,10 @@ def derivation(config: Config) -> dict[str, Any]:
     from importlib.metadata import version
 
     return {
-        "filters": list(config.filters), "reader": config.reader_model or config.model, "split": config.split,
-        "limit": config.limit, "target": config.target, "version": version("datagen-audioqa"),
+        "filters": list(config.filters), "reader": config.reader_model or config.model, "readings": config.readings,
+        "second_reader": config.second_reader_model, "policy": config.policy_model,
+        "policy_samples": config.policy_samples, "split": config.split, "limit": config.limit,
+        "target": config.target, "version": version("datagen-audioqa"),
     }  # fmt: skip
 
 
@@ -510,13 +577,14 @@ async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio 
             captions = take(
                 done, Caption, await asyncio.gather(*(c.caption(clip, audio) for c in parts.captioners.values()))
             )
+            heard = await sounds(parts, audio)
             del audio
             stage = "write"
             questions = take(
                 done, Question, await asyncio.gather(*(w.write(clip, captions) for w in parts.writers.values()))
             )
             stage = "read"
-            await probe(config, parts, done, questions, captions)
+            await probe(config, parts, done, questions, captions, heard)
         except OverBudget as error:
             done.over_budget = True
             done.rows.append(Failure(stage, error.reason, clip.id, str(error)))
@@ -532,14 +600,31 @@ def take(done: Done, kind: type, batches: Iterable[Sequence[Any]]) -> list[Any]:
     return [row for row in rows if isinstance(row, kind)]
 
 
-async def probe(config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption]) -> None:
+async def sounds(parts: Parts, audio: Audio) -> tuple[Any, ...]:
+    """The clip and silence of its length as a model gets them; nothing where no filter listens."""
+    if not any(hasattr(filter, "hear") for filter in parts.probes.values()):
+        return ()
+    return await asyncio.to_thread(lambda: (input_audio(audio), input_audio(silenced(audio))))
+
+
+async def probe(
+    config: Config, parts: Parts, done: Done, questions: list[Question], captions: list[Caption],
+    heard: tuple[Any, ...],
+) -> None:  # fmt: skip
     """Puts every probe to every question that the filters of PROBLEMS let through."""
-    problems = [problem for name, problem in PROBLEMS.items() if name in config.filters]
+    problems = [problem for name, problem in PROBLEMS.items() if name in config.chain]
     questions = [question for question in questions if not any(problem(question) for problem in problems)]
-    asked = [asyncio.gather(*(p.probe(question, captions) for p in parts.probes.values())) for question in questions]
+
+    def put(filter: Any, question: Question) -> Any:
+        return filter.hear(question, *heard) if hasattr(filter, "hear") else filter.probe(question, captions)
+
+    asked = [asyncio.gather(*(put(filter, question) for filter in parts.probes.values())) for question in questions]
     for results in await asyncio.gather(*asked):
         done.rows += results
-        done.survivors += all(isinstance(result, Verdict) and result.keep for result in results)
+        done.survivors += all(
+            result.keep if isinstance(result, Verdict) else name in MEASURES
+            for name, result in zip(parts.probes, results, strict=True)
+        )
 
 
 # ── the whole table ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -563,11 +648,14 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
 
     alive, probed = questions_with_captions(spool), spool.read(Verdict)
     verdicts, dropped, funnel = [], [], []
-    for name in config.filters:
-        found, notes = verdicts_of(name, context, alive, probed)
+    for name, value in config.chain.items():
+        found, notes = verdicts_of(name, value, context, alive, probed)
         if found is None:
             funnel.append({"filter": name, "in": alive.height, "out": alive.height, "reasons": {}} | notes)
             continue
+        if name in MEASURES:
+            low, high = found["low"].alias(f"{name}_low"), found["high"].alias(f"{name}_high")
+            alive = alive.with_columns(found["score"].alias(name), low, high)
         out = alive.filter(~found["keep"]).with_columns(
             stage=pl.lit(name),
             reason=found.filter(~pl.col("keep"))["reason"],
@@ -593,7 +681,7 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
 
 
 def verdicts_of(
-    name: str, context: Context, alive: pl.DataFrame, probed: pl.DataFrame
+    name: str, value: str | None, context: Context, alive: pl.DataFrame, probed: pl.DataFrame
 ) -> tuple[pl.DataFrame | None, dict[str, Any]]:
     """What one filter says of `alive`, in its order, and what the funnel says beside the counts.
 
@@ -601,19 +689,22 @@ def verdicts_of(
     """
     import polars as pl
 
-    factory = resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe")
     said: dict[str, Any] = {}
-    if not hasattr(factory, "probe"):
-        judge = factory(context)
+    if not asks(name, context):
+        return None, {"skipped": "no reader"}
+    judge = make_filter(name, value, context)
+    if hasattr(judge, "judge"):
         found = judge.judge(alive)
+        blank = {
+            "keys": pl.lit([], pl.List(pl.String)),
+            "low": pl.lit(None, pl.Float64),
+            "high": pl.lit(None, pl.Float64),
+        }
+        found = found.with_columns(**{column: value for column, value in blank.items() if column not in found.columns})
         if notes := getattr(judge, "notes", {}):
             said = {"notes": notes}
-    elif context.reader is None:
-        return None, {"skipped": "no reader"}
     else:
-        found = probe_verdicts(alive, probed.filter(pl.col("filter") == name))
-    if "keys" not in found.columns:
-        found = found.with_columns(keys=pl.lit([], pl.List(pl.String)))
+        found = probe_verdicts(alive, probed.filter(pl.col("filter") == name), measure=name in MEASURES)
     return found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names), said
 
 
@@ -640,14 +731,16 @@ def questions_with_captions(spool: Spool) -> pl.DataFrame:
     )
 
 
-def probe_verdicts(alive: pl.DataFrame, probed: pl.DataFrame) -> pl.DataFrame:
-    """The probe's verdicts for `alive`, in its order; a question that could not be read is dropped as `unread`."""
+def probe_verdicts(alive: pl.DataFrame, probed: pl.DataFrame, *, measure: bool) -> pl.DataFrame:
+    """The probe's verdicts for `alive`, in its order; a question that could not be read is dropped as `unread`.
+
+    A measure drops nothing that it could not measure: its score is null then.
+    """
     import polars as pl
 
     joined = alive.select(question_id="id").join(probed, on="question_id", how="left", maintain_order="left")
     return joined.with_columns(
-        reason=pl.when(pl.col("keep").is_null()).then(pl.lit("unread")).otherwise(pl.col("reason")),
-        keep=pl.col("keep").fill_null(False),
+        reason=pl.col("reason").fill_null("" if measure else "unread"), keep=pl.col("keep").fill_null(measure)
     )
 
 
@@ -683,7 +776,7 @@ def finished_questions(alive: pl.DataFrame, config: Config) -> pl.DataFrame:
     from datagen.filters.positions import reletter
 
     table = alive.with_columns(split=split(alive, config.split, config.seed))
-    return reletter(table, config.seed) if {"positions", "balance"} & set(config.filters) else table
+    return reletter(table, config.seed) if {"positions", "balance"} & set(config.chain) else table
 
 
 # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -749,7 +842,7 @@ def describe(
         "seed": config.seed,
         "captioners": list(config.captioners),
         "writers": list(config.writers),
-        "filters": list(config.filters),
+        "filters": [f"{name}={public_name(value)}" if value else name for name, value in config.chain.items()],
         "language": config.language,
         "funnel": judged.funnel,
         "models": [
@@ -760,9 +853,23 @@ def describe(
         "prompts": Prompts(config.prompts).hashes() if clients else {},
         "licenses": licenses(run),
         "baselines": baselines(judged.kept),
+        "measures": measures(config, judged.kept),
         "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": run.rows(Clip)}},
         "list_price_usd": meter.cost_usd if clients else 0.0,
     }
+
+
+def measures(config: Config, kept: pl.DataFrame) -> dict[str, Any]:
+    """Measure → what it is, and its mean over the questions that could be measured, with its interval by clip."""
+    found: dict[str, Any] = {}
+    for name in (name for name in MEASURES if name in config.chain):
+        rows = kept.select("clip_id", name).drop_nulls()
+        told: dict[str, Any] = {"meaning": (filter_factory(name).__doc__ or "").split("\n")[0], "n": rows.height}
+        if rows.height:
+            mean = clustered_mean(rows[name], rows["clip_id"].to_list(), seed=config.seed)
+            told |= {"mean": mean.value, "low": mean.low, "high": mean.high}
+        found[name] = told
+    return found
 
 
 def local_models(config: Config, run: Run) -> list[dict[str, str]]:
@@ -783,37 +890,3 @@ def licenses(run: Run) -> dict[str, int]:
 
     table = pl.scan_parquet(run.path / "clips.parquet").group_by("license").len().sort("license")
     return dict(table.collect().iter_rows())
-
-
-def dry_run(config: Config, survey: Survey, parts: Parts, clients: Mapping[str, Client]) -> dict[str, Any]:
-    """Calls, tokens and cost of the build if nothing were in the ledger yet. Sends nothing.
-
-    Text counts as a token per 4 characters, audio as 25 tokens a second (Qwen2-Audio's rate) of clips of 10 s; answers
-    as 80 tokens a caption, 120 a question and 8 a reading. The figures are estimates and say so.
-    """
-    prompts, c, q = parts.context.prompts, config.captions_per_clip, config.questions_per_clip
-    caption_in = 250 + prompts.tokens("caption")
-    plan = {
-        "captioner": (c, caption_in, 80),
-        "transformers": (c, caption_in, 80),
-        "writer": (1, prompts.tokens("write") + 80 * c, 120 * q),
-        "reader": (3 * q * len(parts.probes), prompts.tokens("read") + 80 * c + 60, 8),
-    }
-    roles = {}
-    for role, client in sorted(clients.items()):
-        calls, tokens_in, tokens_out = (survey.clips * plan[role][0], plan[role][1], plan[role][2])
-        roles[role] = {
-            "model": client.endpoint.model, "calls": calls, "prompt_tokens": calls * tokens_in,
-            "completion_tokens": calls * tokens_out, "cost_usd": client.price(calls * tokens_in, calls * tokens_out),
-        }  # fmt: skip
-    costs = [role["cost_usd"] for role in roles.values()]
-    return {
-        "out": str(config.run),
-        "dry_run": True,
-        "clips": survey.clips,
-        "calls": sum(role["calls"] for role in roles.values()),
-        "prompt_tokens": sum(role["prompt_tokens"] for role in roles.values()),
-        "completion_tokens": sum(role["completion_tokens"] for role in roles.values()),
-        "cost_usd": None if None in costs else sum(costs),
-        "roles": roles,
-    }

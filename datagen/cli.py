@@ -131,10 +131,23 @@ def build_command(
         str | None, typer.Option(help="Model that answers in filters; best of another family.")
     ] = None,
     reader_url: Annotated[str | None, typer.Option(help="Its server; its key: READER_API_KEY.")] = None,
+    second_reader_model: Annotated[
+        str | None, typer.Option(help="Second model for filter consistency, of another family: both must agree.")
+    ] = None,
+    second_reader_url: Annotated[str | None, typer.Option(help="Its server; its key: SECOND_READER_API_KEY.")] = None,
+    policy_model: Annotated[str | None, typer.Option(help="Model to be trained, for filter difficulty.")] = None,
+    policy_url: Annotated[str | None, typer.Option(help="Its server; its key: POLICY_API_KEY.")] = None,
+    readings: Annotated[int, typer.Option(help="Times a filter asks one question, choices in another order.")] = 3,
+    policy_samples: Annotated[int, typer.Option(help="Samples of the policy for each question.")] = 8,
     model_revision: Annotated[str, typer.Option(help="Part of the models' identity in the ledger.")] = "",
     questions: Annotated[str, typer.Option(help="generated, human (the corpus's own) or both.")] = "generated",
     questions_per_clip: Annotated[int, typer.Option(help="Questions written for each clip.")] = 4,
-    filters: Annotated[str | None, typer.Option(help="Filters, comma-separated, in order.  [default: all]")] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(
+            help="Filters, comma-separated, in order, each NAME or NAME=VALUE (a threshold).  [default: the chain]"
+        ),
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(help="Folder of prompt templates that replace ours.")] = None,
     language: Annotated[str, typer.Option(help="Language of captions and questions, by name or code.")] = "English",
     license: Annotated[str | None, typer.Option(help="Only clips under these licences, comma-separated.")] = None,
@@ -170,7 +183,9 @@ def build_command(
             source=source, out=out, annotations=annotations, audio=audio, captioner=captioner,
             captions_per_clip=captions_per_clip, generator=generator, model=model, base_url=base_url,
             captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
-            reader_url=reader_url, model_revision=model_revision, questions=questions,
+            reader_url=reader_url, second_reader_model=second_reader_model, second_reader_url=second_reader_url,
+            policy_model=policy_model, policy_url=policy_url, readings=readings, policy_samples=policy_samples,
+            model_revision=model_revision, questions=questions,
             questions_per_clip=questions_per_clip,
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
             license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,

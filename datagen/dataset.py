@@ -13,12 +13,13 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.baselines import baselines
 from datagen.language import code
+from datagen.records import MEASURES
 from datagen.seeds import derive
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from jinja2 import Environment
 
-__all__ = ["COLUMNS", "SPLITS", "escape_markdown", "features", "positions", "split", "write_dataset"]
+__all__ = ["COLUMNS", "SPLITS", "escape_markdown", "features", "measured", "positions", "split", "write_dataset"]
 
 SPLITS = ("train", "validation")
 COLUMNS = (
@@ -70,22 +71,29 @@ def clip_groups(table: pl.DataFrame) -> list[str]:
     return [root(f"clip_id {clip}") for clip in table["clip_id"]]
 
 
-def features() -> Any:
-    """The `datasets.Features` of the published columns, in order."""
+def measured(columns: Iterable[str]) -> list[str]:
+    """The measures of a table, by its columns: those that were asked for have an interval."""
+    held = set(columns)
+    return [name for name in MEASURES if f"{name}_low" in held]
+
+
+def features(measures: Sequence[str] = ()) -> Any:
+    """The `datasets.Features` of the published columns, in order: COLUMNS, then what is said of each measure."""
     from datasets import Features, List, Value
 
     kinds: dict[str, Any] = dict.fromkeys(COLUMNS, Value("string"))
+    said = [column for name in measures for column in (name, f"{name}_low", f"{name}_high")]
     kinds |= {"choices": List(Value("string")), "captions": List(Value("string")), "answer_index": Value("int32")}
-    kinds |= dict.fromkeys(("start", "end", "audio_dependence"), Value("float64"))
+    kinds |= dict.fromkeys(("start", "end", "audio_dependence", *said), Value("float64"))
     return Features(kinds)
 
 
 def write_dataset(kept: pl.DataFrame, folder: Path, card: Mapping[str, Any]) -> None:
     """Writes the shards and the card to `folder`, in place of whatever was there.
 
-    `kept`: the published columns (`audio_dependence` may be absent: null) and `split`. `card`: what run.json says of
-    the run, without times, hosts and paths. The folder is written beside and then renamed, so a reader finds the old
-    one, the new one, or for an instant none, and never shards of both.
+    `kept`: the published columns (`audio_dependence` may be absent: null), those of measures, and `split`. `card`:
+    what run.json says of the run, without times, hosts and paths. The folder is written beside and then renamed, so a
+    reader finds the old one, the new one, or for an instant none, and never shards of both.
     """
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for leftover in (new, old):
@@ -94,7 +102,7 @@ def write_dataset(kept: pl.DataFrame, folder: Path, card: Mapping[str, Any]) -> 
     kept = kept if "audio_dependence" in kept.columns else kept.with_columns(audio_dependence=None)
     places = {name: (kept["split"] == name).arg_true() for name in SPLITS}
     names = [name for name in SPLITS if len(places[name]) or name == "train"]
-    schema = features().arrow_schema
+    schema = features(measured(kept.columns)).arrow_schema
     for name in names:
         write_shards(kept, places[name], new / "data", name, schema)
     (new / "README.md").write_text(render_card(kept, names, card), encoding="utf-8")
@@ -171,7 +179,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).with_name("templates")), undefined=StrictUndefined,
         autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.filters |= {"md": escape_markdown, "percent": percent, "interval": interval}
+    made.filters |= {"md": escape_markdown, "percent": percent, "interval": interval, "mean": mean}
     return made
 
 
@@ -196,6 +204,14 @@ def interval(share: Mapping[str, Any] | None) -> str:
     low, high = 100 * share["low"], 100 * share["high"]
     correct = f"{share['correct']:.1f}".removesuffix(".0")  # ties are split
     return f"{correct} / {share['n']} = {percent(share['accuracy'])} ({low:.1f}–{high:.1f})"
+
+
+def mean(measure: Mapping[str, Any]) -> str:
+    """A measure's mean with count and interval: `0.42 (0.35–0.49), 120 questions`."""
+    if not measure["n"]:
+        return "nothing was measured"
+    low, high = measure["low"], measure["high"]
+    return f"{measure['mean']:.2f} ({low:.2f} to {high:.2f}), {measure['n']} questions"
 
 
 def positions(kept: pl.DataFrame) -> list[tuple[str, int, list[int]]]:

@@ -126,6 +126,8 @@ def rendered(found: dict[str, Any]) -> str:
         ]
         for verdict in question["verdicts"]:
             score = "" if verdict["score"] is None else f"  score {verdict['score']:.3f}"
+            if verdict["low"] is not None:
+                score += f" ({verdict['low']:.3f} to {verdict['high']:.3f})"
             lines.append(
                 f"  {verdict['filter']:<12} {'keep' if verdict['keep'] else 'drop: ' + verdict['reason']}{score}"
             )

@@ -49,9 +49,16 @@ class Context:
     """Every label of the source → the labels that stand beside it on some clip."""
     model: str | None = None
     """Model of the captioner that is being made (`--captioner name=MODEL`): a file, a folder or an id."""
+    value: str | None = None
+    """Value of the filter that is being made (`--filters name=VALUE`), as it was given."""
+    readings: int = 3
+    """How often a reader, or a model that listens, is asked one question, each time in another order of the choices."""
+    policy_samples: int = 8
     captioner: Client | None = None
     writer: Client | None = None
     reader: Client | None = None
+    second_reader: Client | None = None
+    policy: Client | None = None
 
 
 def resolve(kind: str, name: str, table: Mapping[str, str], *methods: str) -> Any:

@@ -3,6 +3,8 @@
     caption.<aspect>   one clip of audio → what is heard of one aspect        parse_caption
     write              all captions of a clip → questions as JSON             parse_questions, draft
     read               captions and one question → the letter of a choice     multiple_choice.read(…, "letters")
+    guess              a question alone → the letter of a choice              the same
+    listen             audio and a question → the letter of a choice          the same
 
 The way (several captions a clip, then a model that writes question and choices from them) is that of Omni-R1 (arXiv
 2505.09439). Its caption and question-writing prompts are not published: these are our own, and no claim is made that
@@ -257,12 +259,24 @@ Answer the question from these notes alone. If they do not tell, answer with the
 
 $question"""
 
+GUESS = """\
+Below is a question about a recording that you cannot hear. Choose the answer that is most likely to be right.
+
+$question"""
+
+LISTEN = """\
+Listen to the recording, then answer the question about it.
+
+$question"""
+
 # ── the templates ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEMPLATES: Mapping[str, str] = {
     **{f"caption.{aspect}": CAPTION.replace("$listen", listen) for aspect, listen in ASPECTS.items()},
     "write": WRITE,
     "read": READ,
+    "guess": GUESS,
+    "listen": LISTEN,
 }
 VALUES: Mapping[str, frozenset[str]] = {
     id: frozenset(Template(text).get_identifiers()) for id, text in TEMPLATES.items()

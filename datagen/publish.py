@@ -35,14 +35,15 @@ __all__ = ["BUILT_FROM", "publish"]
 SHARD = re.compile(r"data/(train|validation)-\d{5}-of-\d{5}\.parquet")
 BUILT_FROM = (
     "source", "annotations", "audio", "captioner", "captions_per_clip", "generator", "model", "base_url",
-    "captioner_model", "captioner_url", "reader_model", "reader_url", "model_revision", "questions",
+    "captioner_model", "captioner_url", "reader_model", "reader_url", "second_reader_model", "second_reader_url",
+    "policy_model", "policy_url", "readings", "policy_samples", "model_revision", "questions",
     "questions_per_clip", "filters", "prompts", "language", "license", "exclude_media", "limit", "target", "split",
     "seed",
 )  # fmt: skip
 """The options of a build on which its dataset depends."""
 FIGURES = (
     "version", "seed", "language", "captioners", "writers", "filters", "funnel", "models", "prompts", "licenses",
-    "baselines", "sources", "list_price_usd",
+    "baselines", "measures", "sources", "list_price_usd",
 )  # fmt: skip
 COUNTS = ("clips", "captions", "questions", "kept", "rejected", "failed")
 AGAIN = "start the same command again"
@@ -147,9 +148,10 @@ def build_toml(state: Mapping[str, Any]) -> str:
 
 def without_paths(name: str, value: Any) -> Any:
     """A value of the configuration with nothing of the machine in it."""
-    if name == "captioner":
-        items = [item.partition("=") for item in value.split(",")]
-        return ",".join(f"{key}{equals}{public_name(model)}" for key, equals, model in items)
+    if name in ("captioner", "filters"):
+        items = [item.partition("=") for item in (value.split(",") if isinstance(value, str) else value)]
+        named = [f"{key}{equals}{public_name(model)}" for key, equals, model in items]
+        return ",".join(named) if isinstance(value, str) else named
     return public_name(value) if isinstance(value, str) else value
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "DOMAINS",
     "LEFT_OUT",
+    "MEASURES",
     "Caption",
     "Clip",
     "Fact",
@@ -34,6 +36,8 @@ __all__ = [
 LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
 """Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
 DOMAINS = ("sound", "music", "speech", "mixed")
+MEASURES = ("audio_dependence", "blind", "self_agreement", "audio_contribution", "difficulty")
+"""Filters whose score, `low` and `high` become columns of the dataset; they drop nothing unless given a threshold."""
 
 
 def canonical(value: Any) -> str:
@@ -193,6 +197,9 @@ class Verdict:
     score: float | None = None
     keys: tuple[str, ...] = ()
     """Ledger keys of the answers that a probe read."""
+    low: float | None = None
+    """95 % interval of the score, where it is a measure (MEASURES)."""
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +278,8 @@ def schema(record: type) -> pa.Schema:
             ("reason", s),
             ("score", f),
             ("keys", strings),
+            ("low", f),
+            ("high", f),
         ],
         Failure: [
             ("stage", s),

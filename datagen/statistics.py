@@ -1,7 +1,9 @@
 """Intervals and tests: the one place for both.
 
     wilson, share                          a share of independent rows
+    newcombe                               the difference of two such shares
     bootstrap_mean, bootstrap_difference   rows that share a clip or a question text: whole clusters are drawn
+    clustered_mean                         the same in any number of clusters
     permutation_test, mcnemar, holm        paired comparisons: clustered, by rows, and over a family
     equivalence                            a gate: is the excess over chance *shown* to be small?
     chi_square, kappa                      counts against what is expected; agreement of two judges
@@ -27,17 +29,19 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_mean",
     "chi_square",
+    "clustered_mean",
     "equivalence",
     "holm",
     "kappa",
     "mcnemar",
+    "newcombe",
     "permutation_test",
     "share",
     "wilson",
 ]
 
 MOST_DRAWN = 20_000
-"""Clusters up to which `equivalence` draws; above, the normal approximation is as good and takes no time."""
+"""Clusters up to which `clustered_mean` draws; above, the normal approximation is as good and takes no time."""
 MOST_ENUMERATED = 14
 """Clusters with a difference up to which `permutation_test` looks at every one of their 2^k sign patterns."""
 
@@ -71,6 +75,18 @@ def wilson(correct: float, n: int, confidence: float = 0.95) -> tuple[float, flo
     half = z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
     # At 0 and at n the formula meets the bound exactly; in floating point it misses it by an ulp.
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
+
+
+def newcombe(a: float, n_a: int, b: float, n_b: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a/n_a - b/n_b, two independent shares, from the Wilson interval of each.
+
+    Method 10 of Newcombe 1998 (https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I). A
+    share of no rows tells nothing. Raises ValueError unless 0 <= a <= n_a and 0 <= b <= n_b.
+    """
+    (low_a, high_a), (low_b, high_b) = wilson(a, n_a, confidence), wilson(b, n_b, confidence)
+    p_a, p_b = a / n_a if n_a else 0.5, b / n_b if n_b else 0.5
+    low = p_a - p_b - math.hypot(p_a - low_a, high_b - p_b)
+    return low, p_a - p_b + math.hypot(high_a - p_a, p_b - low_b)
 
 
 def share(correct: float, n: int) -> dict[str, Any]:
@@ -204,15 +220,11 @@ def equivalence(
     """An equivalence gate on the mean of `excess` (right − chance, per row) with its clustered interval.
 
     A gate of the form "chance is inside the interval" passes whatever is small and nothing that is large; this one asks
-    for the upper end of the interval to be at most `limit`. No rows are too few. Up to 20,000 clusters the interval
-    is that of `bootstrap_mean`, above it the linearised one of a ratio (Cochran 1977, §6.4).
+    for the upper end of the interval (that of `clustered_mean`) to be at most `limit`. No rows are too few.
     """
     if not len(clusters):
         return Equivalence(Estimate(0.0, -1.0, 1.0, 0, 0), limit, "too_few")
-    if len(set(clusters)) <= MOST_DRAWN:
-        found = bootstrap_mean(excess, clusters, seed=seed, confidence=confidence)
-    else:
-        found = _linearised_mean(excess, clusters, confidence)
+    found = clustered_mean(excess, clusters, seed=seed, confidence=confidence)
     outcome: Literal["pass", "fail", "too_few"] = "too_few"
     # One cluster has a bootstrap interval of no width, which says nothing of the rest of the world.
     if found.clusters > 1 and found.high <= limit:
@@ -220,6 +232,16 @@ def equivalence(
     elif found.clusters > 1 and found.low > limit:
         outcome = "fail"
     return Equivalence(found, limit, outcome)
+
+
+def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, confidence: float = 0.95) -> Estimate:
+    """The mean with an interval in which the rows of a cluster count as one.
+
+    Up to 20,000 clusters that of `bootstrap_mean`, above it the linearised one of a ratio (Cochran 1977, §6.4).
+    """
+    if len(set(clusters)) <= MOST_DRAWN:
+        return bootstrap_mean(values, clusters, seed=seed, confidence=confidence)
+    return _linearised_mean(values, clusters, confidence)
 
 
 def _linearised_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: float) -> Estimate:

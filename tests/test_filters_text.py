@@ -12,9 +12,10 @@ import pytest
 from datagen.errors import UsageError
 from datagen.filters import answerable, modality, wellformed
 from datagen.filters.answerable import Answerable
-from datagen.filters.consistency import READINGS, Consistency, orders
+from datagen.filters.consistency import Consistency
 from datagen.filters.grounded import Grounded, support
 from datagen.filters.modality import Modality
+from datagen.filters.readings import orders
 from datagen.filters.wellformed import Wellformed
 from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context
@@ -205,6 +206,7 @@ def test_grounded_gives_a_row_for_each_in_order():
 # ── consistency ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CAPTIONS = [Caption("s/1", 0, "A dog barks, then a cat meows.", "openai", "events")]
+READINGS = 3
 
 
 @pytest.fixture
@@ -276,11 +278,12 @@ def test_nothing_is_read_twice(serve, probe):
 @pytest.mark.parametrize("size", [2, 3, 4, 10])
 def test_the_answer_stands_at_different_places(size):
     asked = question(choices=[f"sound {i}" for i in range(size)])
-    drawn = orders(asked, 7)
-    assert drawn == orders(asked, 7) and all(sorted(order) == list(range(size)) for order in drawn)
+    drawn = orders(asked, 7, READINGS)
+    assert drawn == orders(asked, 7, READINGS) == orders(asked, 7, 9)[:READINGS]  # more readings ask only for more
+    assert all(sorted(order) == list(range(size)) for order in drawn)
     places = Counter(order.index(asked.answer_index) for order in drawn)
     assert len(places) == min(size, READINGS)
-    assert any(orders(asked, seed) != drawn for seed in range(5))
+    assert any(orders(asked, seed, READINGS) != drawn for seed in range(5))
 
 
 def test_readings_that_failed(serve, probe):

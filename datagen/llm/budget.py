@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from datagen.errors import OverBudget
@@ -75,6 +75,8 @@ class Usage:
     picodollars: int = 0
     """List price; whole numbers, because a sum of floats depends on its order."""
     unpriced: int = 0
+    keys: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Answers counted so far: one that serves twice was paid once."""
 
     @property
     def cost_usd(self) -> float | None:
@@ -82,7 +84,10 @@ class Usage:
         return None if self.unpriced else self.picodollars / 1e12
 
     def count(self, answer: Answer) -> None:
-        """One more answer."""
+        """One more answer, unless it was counted already."""
+        if answer.key in self.keys:
+            return
+        self.keys.add(answer.key)
         self.answers += 1
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
@@ -103,7 +108,7 @@ METER: ContextVar[Usage | None] = ContextVar("meter", default=None)
 
 @contextlib.contextmanager
 def metered() -> Iterator[Usage]:
-    """Counts every answer that `Client.ask` gives inside the block, also in tasks that are started there."""
+    """Counts each answer that `Client.ask` gives inside the block, once, also in tasks that are started there."""
     usage = Usage()
     token = METER.set(usage)
     try:
