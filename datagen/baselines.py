@@ -1,7 +1,8 @@
 """How far a question table can be answered without its clips and without its questions.
 
-Always the first choice, always the last, the longest, the shortest, and a small model of the choices alone. A table is
-sound where none of them is above `random`.
+Always the first choice, always the last, the longest, the shortest, and a small model of the choices alone; and, with
+the question but without its sense, the choice that shares most words with it. A table is sound where none of them is
+above `random`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from datagen.language import words
+from datagen.language import word_lists, words
 from datagen.statistics import share
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_matrix
 
-__all__ = ["baselines", "choices_only"]
+__all__ = ["WORTH", "baselines", "by_item", "choices_only"]
 
 FOLDS = 5
 MOST_ITEMS = 20_000
@@ -25,6 +26,10 @@ MOST_ITEMS = 20_000
 FEWEST_ITEMS = 50
 WORDS = 4_096
 """Buckets that the words of the choices are hashed into."""
+WORTH = ("last", "longest", "shortest", "overlap")
+"""The baselines that `by_item` gives beside the place of the gold."""
+SLICE = 50_000
+"""Items whose choices stand one a row at a time."""
 
 
 def baselines(table: pl.DataFrame) -> dict[str, Any]:
@@ -37,28 +42,63 @@ def baselines(table: pl.DataFrame) -> dict[str, Any]:
     """
     import polars as pl
 
-    n = table.height
-    rows = _by_choice(table).group_by("row", maintain_order=True).agg(
-        random=pl.col("right").mean(),
-        gold=pl.col("place").filter(pl.col("right")).first(),
-        last=pl.col("right").last(),
-        longest=pl.col("right").filter(pl.col("length") == pl.col("length").max()).mean(),
-        shortest=pl.col("right").filter(pl.col("length") == pl.col("length").min()).mean(),
-    )  # fmt: skip
+    n, rows = table.height, by_item(table)
     at = dict(rows["gold"].drop_nulls().value_counts().iter_rows())
     widest = table["choices"].list.len().max() if n else 0
     intervals: dict[str, Any] = {"position": [share(at.get(i, 0), n) for i in range(int(str(widest or 0)))]}
-    for name in ("last", "longest", "shortest"):
+    for name in WORTH:
         intervals[name] = share(float(rows[name].sum()), n)
     intervals["choices_only"] = choices_only(table)
     return {
         "items": n,
-        "random": rows["random"].mean(),
+        "random": rows.filter(pl.col("size") > 0)["random"].mean(),
         "position": [place["accuracy"] for place in intervals["position"]],
         **{name: s and s["accuracy"] for name, s in intervals.items() if name != "position"},
         "without_gold": n - sum(at.values()),
         "intervals": intervals,
     }
+
+
+def by_item(table: pl.DataFrame) -> pl.DataFrame:
+    """What each baseline is worth in each item, in the order of `table`; 0 where its answer is no choice.
+
+    `size` (number of choices), `gold` (place of the first choice equal to the answer, null without one), `random` (what
+    chance is worth) and WORTH: 1, 0, or the share where several choices are equally long, or share as many words.
+    """
+    import polars as pl
+
+    parts = [_of_slice(part) for part in table.select("question", "choices", "answer").iter_slices(SLICE)]
+    return pl.concat(parts or [_of_slice(table)])
+
+
+def _of_slice(table: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    def at_most(column: str, extreme: pl.Expr) -> pl.Expr:
+        return pl.col("right").filter(pl.col(column) == extreme).mean()
+
+    rows = _by_choice(table).with_columns(shared=_shared(table)).group_by("row").agg(
+        random=pl.col("right").mean(),
+        gold=pl.col("place").filter(pl.col("right")).first(),
+        last=pl.col("right").last().cast(pl.Float64),
+        longest=at_most("length", pl.col("length").max()),
+        shortest=at_most("length", pl.col("length").min()),
+        overlap=at_most("shared", pl.col("shared").max()),
+    )  # fmt: skip
+    sizes = table.select(size=pl.col("choices").list.len().fill_null(0)).with_row_index("row")
+    found = sizes.join(rows, on="row", how="left", maintain_order="left").drop("row")
+    return found.with_columns(pl.col("random", *WORTH).fill_null(0.0))
+
+
+def _shared(table: pl.DataFrame) -> pl.Series:
+    """For each choice, in the order of `_by_choice`, how many different words it has in common with its question."""
+    import polars as pl
+
+    asked = word_lists(pl.col("question").fill_null("")).list.unique()
+    some = table.filter(pl.col("choices").list.len() > 0)
+    long = some.select("choices", words=asked).with_row_index("row").explode("choices")
+    own = word_lists(pl.col("choices").fill_null("")).list.unique()
+    return long.select(shared=own.list.set_intersection("words").list.len())["shared"]
 
 
 def _by_choice(table: pl.DataFrame) -> pl.DataFrame:

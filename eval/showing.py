@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["baselines_shown", "score_shown"]
 
+NAMES = {"overlap": "most words of the question", "choices_only": "choices only"}
+"""Baselines whose name says too little."""
+
 
 def score_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The file, the headline, a row for each group, the baselines, and what was wrong in the two files."""
@@ -61,9 +64,9 @@ def _baselines(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         table.add_row("random", f"{100 * found['random']:.1f}")
     for place, interval in enumerate(intervals["position"], start=1):
         table.add_row(f"always choice {place}", _share(interval))
-    for name in ("last", "longest", "shortest", "choices_only"):
+    for name in ("last", "longest", "shortest", "overlap", "choices_only"):
         if intervals[name]:
-            table.add_row(name.replace("_", " "), _share(intervals[name]))
+            table.add_row(NAMES.get(name, name), _share(intervals[name]))
     yield table
 
 

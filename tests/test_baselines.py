@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from datagen.baselines import baselines, choices_only
+from datagen.baselines import baselines, by_item, choices_only
 
 MMAU = Path(os.environ.get("DATAGEN_SHARED") or Path(__file__).parents[2] / "shared") / "data/mmau-test-mini.json"
 TYPES = {"question": pl.String, "choices": pl.List(pl.String), "answer": pl.String}
@@ -59,6 +59,36 @@ def test_mixed_numbers_of_choices():
     assert found["intervals"]["position"][1] == pytest.approx(
         {"correct": 1, "n": 2, "accuracy": 0.5, "low": 0.0945, "high": 0.9055}, abs=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "answer", "worth"),
+    [
+        ("Which dog barks?", ["a cat", "the Dog", "rain"], "the Dog", 1),
+        ("Which dog barks?", ["a cat", "the dog", "rain"], "rain", 0),
+        ("Which dog barks?", ["dog", "one dog", "rain"], "dog", 0.5),  # equally many words of theirs
+        ("What is heard?", ["a", "b", "c", "d"], "d", 0.25),  # none share a word
+        ("dog dog dog", ["dog cat", "dog"], "dog", 0.5),  # a word counts once
+        ("哪只狗在叫", ["猫", "狗"], "狗", 1),
+        (None, ["a", "b"], "b", 0.5),
+        ("Which?", [], "b", 0),
+        ("Which?", None, None, 0),
+        ("Which dog?", ["dog", "cat"], "rain", 0),  # the gold is no choice
+    ],
+)
+def test_the_choice_that_shares_most_words_with_the_question(question, choices, answer, worth):
+    row = by_item(pl.DataFrame([(question, choices, answer)], schema=TYPES, orient="row"))
+    assert row["overlap"].to_list() == [worth]
+
+
+def test_what_each_baseline_is_worth_stands_in_the_order_of_the_table_whatever_the_slices(monkeypatch):
+    rows = [(["a", "bb"], "bb"), ([], "x"), (["a", "b", "c"], "c"), (["a", "a"], "a"), (["a", "b"], None)] * 3
+    whole = by_item(table(*rows))
+    assert whole["gold"].to_list()[:5] == [1, None, 2, 0, None]
+    assert whole["size"].to_list()[:5] == [2, 0, 3, 2, 2]
+    monkeypatch.setattr("datagen.baselines.SLICE", 4)
+    assert by_item(table(*rows)).equals(whole)
+    assert by_item(table()).columns == whole.columns
 
 
 def artefact(n, pick, clips=None):
