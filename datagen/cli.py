@@ -364,6 +364,23 @@ def baselines_command(benchmark: BenchmarkName, data: BenchmarkFile, json_: Json
         show(baselines_shown(found))
 
 
+@app.command("compare")
+def compare_command(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `datagen eval --out` has finished.")],
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Paired tests between models or conditions on the same items, and what each gain is made of."""
+    from datagen.eval.compare import compare
+    from datagen.eval.showing import compare_shown
+
+    found = compare(folders, seed=seed)
+    if json_:
+        print_json(found)
+    else:
+        show(compare_shown(found))
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters, exports or benchmarks.")],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["baselines_shown", "score_shown"]
+__all__ = ["baselines_shown", "compare_shown", "score_shown"]
 
 NAMES = {"overlap": "most words of the question", "choices_only": "choices only"}
 """Baselines whose name says too little."""
@@ -44,6 +44,55 @@ def baselines_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield from _file(result)
     yield from _baselines(result)
     yield from _defects(result["defects"], "in the file")
+
+
+PARTS = {
+    "gain": "official matcher, with audio", "format": "· format: official − strict", "strict": "· strict reader",
+    "position": "· · place of the right choice", "length": "· · length of the right choice",
+    "knowledge": "· · known without audio", "hearing_over_none": "· · with audio − without",
+    "hearing": "· · with its audio − with another's",
+}  # fmt: skip
+"""Parts of a gain, as a tree: the deeper ones are ways to divide the strict gain."""
+
+
+def compare_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The pairs, then what each gain is made of and how it differs by group; points are percentage points."""
+    from rich.table import Table
+    from rich.text import Text
+
+    yield Text(f"{result['benchmark']}: {result['items']} items with {result['clusters']} question texts")
+    yield Text(f"sha256 {result['sha256']}")
+    table = Table(
+        "a", "b", "a, strict", "b, strict", "b − a, points", "p", "p Holm", "McNemar", box=None, pad_edge=False
+    )
+    for pair in result["pairs"]:
+        sides = [Text(" · ".join(pair[side].values())) for side in ("a", "b")]
+        accuracies = [f"{100 * pair[f'accuracy_{side}']:.1f}" for side in ("a", "b")]
+        tests = [_p(pair[name]) for name in ("p", "p_holm", "mcnemar_p")]
+        table.add_row(*sides, *accuracies, _points(pair), *tests)
+    yield table
+    for gain in result["gains"]:
+        yield Text(f"{gain['b']} over {gain['a']}, order {gain['order']}")
+        parts = Table("gain", "points", "p", box=None, pad_edge=False)
+        for name, label in PARTS.items():
+            part = gain["parts"][name]
+            parts.add_row(label, _points(part and {**part, "difference": part["value"]}), _p(part and part["p"]))
+        for group, values in gain["groups"].items():
+            for value, part in values.items():
+                shown = _points({**part, "difference": part["value"]})
+                parts.add_row(Text(f"strict, {group} {value} (n {part['n']})"), shown, "")
+        yield parts
+
+
+def _points(found: Mapping[str, Any] | None) -> str:
+    """`+2.0 [−1.0, +5.0]`, in percentage points."""
+    if found is None:
+        return "not asked"
+    return f"{100 * found['difference']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _file(result: Mapping[str, Any]) -> Iterator[RenderableType]:
