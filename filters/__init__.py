@@ -22,7 +22,7 @@ __all__ = ["DEFAULT", "FILTERS", "PROBES", "Filter", "Listener", "Probe"]
 
 
 class Filter(Protocol):
-    """Made by `factory(context: Context)`."""
+    """Made by `factory(context: Context)`. May have `notes` after judging: name → figure or text for the funnel."""
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """`table`: the question columns of `records.schema(Question)` and `captions` (list[str], the clip's).

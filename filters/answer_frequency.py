@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datagen.filters.caps import kinds, limit_of, place_in_group
+from datagen.filters.readings import number
 from datagen.filters.wording import key, verdicts
 from datagen.seeds import draws
 
@@ -29,7 +30,11 @@ class AnswerFrequency:
     Score: the share of all questions that the text would hold were this one the last of it to be kept.
     """
 
+    takes = "the share of the questions that an answer may hold"
+
     def __init__(self, context: Context) -> None:
+        given = number("answer_frequency", context.value)
+        self.threshold = SHARE if given is None else given
         self.seed = context.seed
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
@@ -38,7 +43,7 @@ class AnswerFrequency:
 
         names = answers(table)
         place = place_in_group(names, pl.Series(draws(self.seed, "cap", table["id"])))
-        limit = limit_of(names, SHARE, FLOOR, kinds(names))
+        limit = limit_of(names, self.threshold, FLOOR, kinds(names))
         reason = pl.when(place > limit).then(pl.lit("answer_cap")).otherwise(pl.lit(""))
         return verdicts(table, reason, place / max(table.height, 1))
 

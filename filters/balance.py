@@ -62,12 +62,12 @@ class Balance:
         import polars as pl
 
         drawn = pl.Series(draws(self.seed, "cap", table["id"]), dtype=pl.UInt64)
-        forms = templates.forms(table)
+        forms, wordings = templates.forms(table), templates.wordings(table, drawn, templates.SHARE)
         return {
             "answer_prior": _prior(table, forms, pl.Series(draws(self.seed, "prior", table["id"]), dtype=pl.UInt64)),
             "answer_cap": _cap(answer_frequency.answers(table), drawn, answer_frequency.SHARE, answer_frequency.FLOOR),
             "form_cap": _cap(forms, drawn, templates.SHARE, 1),
-            "template_cap": _cap(templates.wordings(table, drawn), drawn, templates.SHARE, templates.FLOOR),
+            "template_cap": _cap(wordings, drawn, templates.SHARE, templates.FLOOR),
             "answer_length": _length(table, draws(self.seed, "length", table["id"])),
         }
 

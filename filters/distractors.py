@@ -11,9 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
 
-from datagen.filters.content import STEMS, content
+from datagen.filters.content import STEMS
 from datagen.filters.grounded import RELATING
 from datagen.filters.wording import folded, verdicts
 from datagen.filters.wordlists import NUMBERS
@@ -85,8 +86,11 @@ def candidates(table: pl.DataFrame) -> pl.Series:
     import polars as pl
 
     lines = folded(pl.col("choices").list.join("\n", ignore_nulls=True))
-    bare = lines.str.replace_all(r"\b(?:an?|the)\b|-", "")
-    begun = bare.str.extract_all(r"\b\w{1,3}")
+    bare = lines.str.replace_all(r"\b(?:an?|the)\b|-|(?:ing|ed|es|s)\b", "")
+    word = pl.element()
+    begun = bare.str.extract_all(r"\w+").list.eval(
+        pl.when(word.str.len_chars() > 5).then(word.str.slice(0, 5)).otherwise(word.str.slice(0, 3))
+    )
     numbers = lines.str.contains(r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b")
     alike = (begun.list.n_unique() < begun.list.len()) | (numbers & lines.str.contains(r"\d"))
     return table.select(alike.fill_null(False)).to_series().arg_true()
@@ -95,23 +99,35 @@ def candidates(table: pl.DataFrame) -> pl.Series:
 def likeness(question: str | None, choices: Sequence[str], answer: str, generator: str) -> tuple[str, float]:
     """(reason or '', score) of one question's choices."""
     spoken = [_spoken(choice or "") for choice in choices]
+    own = _spoken(answer or "")
+    nearest = max((_jaccard(own.words, other.words) for other in spoken if other is not own), default=0.0)
+    joined = {choice.joined for choice in spoken}
+    within = any(a.words <= b.words or b.words <= a.words for a, b in combinations(spoken, 2))
+    if len(joined) == len(spoken) and not within:
+        return "", nearest
     relating = bool(RELATING.search((question or "").casefold()))
-    keys = {key for words in spoken for key in [_key(words, relating)]}
-    if len(keys) < len(spoken) or len({"".join(words) for words in spoken}) < len(spoken):
+    if min(len(joined), len({_key(choice.order, relating) for choice in spoken})) < len(spoken):
         return "same_choice", 1.0
-    own = content(answer or "")
-    nearest = max((_jaccard(own, content(choice or "")) for choice in choices if choice != answer), default=0.0)
     if generator == "rules":
         return "", nearest
-    return ("nested_choice" if _nested(answer, choices) else ""), nearest
+    nested = any(_nested(own.order, other.order) for other in spoken if other is not own)
+    return ("nested_choice" if nested else ""), nearest
+
+
+class Spoken(NamedTuple):
+    """The words of a choice as they count: stemmed, without articles."""
+
+    order: tuple[str, ...]
+    words: frozenset[str]
+    joined: str
 
 
 @lru_cache(maxsize=2**17)
-def _spoken(choice: str) -> tuple[str, ...]:
-    """The words of a choice as they count: stemmed, without articles."""
-    tokens = TOKEN.findall(choice.casefold().replace("’", "'"))
-    stems = ((token, STEMS[token]) for token in tokens if token not in ARTICLES)
-    return tuple(stem if stem and stem not in ".!" else token for token, stem in stems)
+def _spoken(choice: str) -> Spoken:
+    tokens = [token for token in TOKEN.findall(choice.casefold().replace("’", "'")) if token not in ARTICLES]
+    stems = ((token, STEMS[token]) for token in tokens)
+    order = tuple(stem if stem and stem not in ".!" else token for token, stem in stems)
+    return Spoken(order, frozenset(order), "".join(order))
 
 
 def _key(words: tuple[str, ...], relating: bool) -> tuple[str, ...]:
@@ -122,15 +138,11 @@ def _key(words: tuple[str, ...], relating: bool) -> tuple[str, ...]:
     return tuple(sorted(words)) if free else words
 
 
-def _nested(answer: str, choices: Sequence[str]) -> bool:
-    """Whether the words of the answer stand within a wrong choice, or the reverse, and the rest does not exclude it."""
-    own = _spoken(answer)
-    for other in (_spoken(choice or "") for choice in choices if choice != answer):
-        short, long = sorted((own, other), key=len)
-        within = short and f" {' '.join(short)} " in f" {' '.join(long)} "
-        if within and not any(map(_excludes, Counter(long) - Counter(short))):
-            return True
-    return False
+def _nested(own: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether the words of the one stand, in order, within the other, and the rest does not exclude it."""
+    short, long = sorted((own, other), key=len)
+    within = short and f" {' '.join(short)} " in f" {' '.join(long)} "
+    return bool(within) and not any(map(_excludes, Counter(long) - Counter(short)))
 
 
 def _excludes(word: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from datagen.filters.readings import number
 from datagen.filters.wording import key, verdicts
 from datagen.language import word_lists
 
@@ -34,8 +35,11 @@ class Duplicates:
     Reasons `exact_duplicate` and `near_duplicate`; the score is the overlap with the question that stays.
     """
 
+    takes = "the overlap of words from which two questions are one"
+
     def __init__(self, context: Context) -> None:
-        pass
+        given = number("duplicates", context.value)
+        self.threshold = NEAR if given is None else given
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`; `sha256` (of the clip's audio) is used where the table has it."""
@@ -50,7 +54,7 @@ class Duplicates:
         origin = number.select(pl.col("index").first().over("clip", "text")).to_series().to_numpy()
         stands = number.select(pl.col("index").first().over("clip", "words")).to_series().to_numpy()
         alone = np.flatnonzero(stands == np.arange(table.height))
-        pairs = near_pairs(clip.gather(alone), words.gather(alone))
+        pairs = near_pairs(clip.gather(alone), words.gather(alone), self.threshold)
         pairs = pairs.select(a=pl.Series(alone[pairs["a"]]), b=pl.Series(alone[pairs["b"]]), score="score")
         found = list(fates(origin, stands, pairs))
         rows = pl.Series([row for row, _, _ in found], dtype=pl.UInt32)
@@ -92,39 +96,39 @@ def word_sets(table: pl.DataFrame) -> pl.Series:
     return both.select("row").join(grouped, on="row", how="left", maintain_order="left")["words"].fill_null([])
 
 
-def near_pairs(clip: pl.Series, words: pl.Series) -> pl.DataFrame:
-    """Pairs of rows of one clip whose word sets overlap by NEAR and more: a < b (rows), score; in the order of b.
+def near_pairs(clip: pl.Series, words: pl.Series, near: float) -> pl.DataFrame:
+    """Pairs of rows of one clip whose word sets overlap by `near` and more: a < b (rows), score; in the order of b.
 
-    Two sets with an overlap of NEAR share a word among the rarest n - ceil(NEAR·n) + 1 of each (Chaudhuri et al. 2006),
-    so only rows that do are compared.
+    Two sets with an overlap of `near` share a word among the rarest n - ceil(near·n) + 1 of each (Chaudhuri et al.
+    2006), so only rows that do are compared.
     """
     import polars as pl
 
     size = pl.col("words").list.len()
     table = pl.DataFrame({"clip": clip, "words": words}).with_row_index("row").filter((pl.len() > 1).over("clip"))
     rare = table.select(
-        "clip", "row", size=size, word=pl.col("words").list.head((size * (1 - NEAR) + 1e-9).floor() + 1)
+        "clip", "row", size=size, word=pl.col("words").list.head((size * (1 - near) + 1e-9).floor() + 1)
     )
     rare = rare.explode("word", empty_as_null=False, keep_nulls=False).filter((pl.len() > 1).over("clip", "word"))
     rare = rare.sort("clip", "word", "row")
     squares = rare.select(pl.len().over("clip", "word").cast(pl.Int64).cum_sum() // PAIRS).to_series()
-    found = [_compared(part.drop("part"), words) for part in rare.with_columns(part=squares).partition_by("part")]
+    found = [_compared(part.drop("part"), words, near) for part in rare.with_columns(part=squares).partition_by("part")]
     empty = pl.DataFrame(schema={"a": pl.UInt32, "b": pl.UInt32, "score": pl.Float64})
     return pl.concat([empty, *found]).unique().sort("b", "a")
 
 
-def _compared(rare: pl.DataFrame, words: pl.Series) -> pl.DataFrame:
-    """Those pairs of rows with a rare word in common that overlap by NEAR and more."""
+def _compared(rare: pl.DataFrame, words: pl.Series, near: float) -> pl.DataFrame:
+    """Those pairs of rows with a rare word in common that overlap by `near` and more."""
     import polars as pl
 
     pairs = rare.join(rare, on=["clip", "word"], suffix="_b").filter(
         (pl.col("row") < pl.col("row_b"))
-        & (pl.min_horizontal("size", "size_b") >= NEAR * pl.max_horizontal("size", "size_b") - 1e-9)
+        & (pl.min_horizontal("size", "size_b") >= near * pl.max_horizontal("size", "size_b") - 1e-9)
     )
     pairs = pairs.select(a="row", b="row_b", sizes=pl.col("size") + pl.col("size_b")).unique(["a", "b"])
     pairs = pairs.with_columns(first=words.gather(pairs["a"]), second=words.gather(pairs["b"]))
     shared = pl.col("first").list.set_intersection("second").list.len()
-    return pairs.select("a", "b", score=shared / (pl.col("sizes") - shared)).filter(pl.col("score") >= NEAR)
+    return pairs.select("a", "b", score=shared / (pl.col("sizes") - shared)).filter(pl.col("score") >= near)
 
 
 def fates(origin: np.ndarray, stands: np.ndarray, pairs: pl.DataFrame) -> Iterator[tuple[int, str, float]]:

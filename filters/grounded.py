@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datagen.filters.content import content
+from datagen.filters.readings import number
 from datagen.filters.wording import verdicts
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ class Grounded:
     were not written from captions (kept, null).
     """
 
-    def __init__(self, context: Context) -> None: ...
+    takes = "the least share of the answer's words that a caption holds"
+
+    def __init__(self, context: Context) -> None:
+        given = number("grounded", context.value)
+        self.threshold = SUPPORT if given is None else given
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`. Works through the table in slices, so that it is never whole in Python."""
@@ -58,17 +63,15 @@ class Grounded:
         reasons, scores = list[str](), list[float | None]()
         for part in table.select(columns).iter_slices(10_000):
             for row in part.iter_rows():
-                reason, score = _judge(*row)
+                reason, score = _judge(row, self.threshold)
                 reasons.append(reason)
                 scores.append(score)
         return verdicts(table, pl.Series(reasons, dtype=pl.String), pl.Series(scores, dtype=pl.Float64))
 
 
-def _judge(
-    question: str | None, choices: Sequence[str] | None, answer: int | None, skill: str, generator: str,
-    captions: Sequence[str] | None,
-) -> tuple[str, float | None]:  # fmt: skip
-    """(reason or '', score)"""
+def _judge(row: tuple[Any, ...], least: float) -> tuple[str, float | None]:
+    """(reason or '', score) of question, choices, answer_index, skill, generator and captions."""
+    question, choices, answer, skill, generator, captions = row
     if generator in ("rules", "human"):
         return "", 1.0 if generator == "rules" else None
     if not choices or answer is None or not question:
@@ -77,10 +80,10 @@ def _judge(
     score = shares[answer]
     if score is None:
         return "", None
-    if score < SUPPORT and skill not in INFERRED:
+    if score < least and skill not in INFERRED:
         return "answer_unsupported", score
     best = max((share or 0.0 for index, share in enumerate(shares) if index != answer), default=0.0)
-    if best < max(SUPPORT, score) or skill in RELATED or RELATING.search(question.casefold()):
+    if best < max(least, score) or skill in RELATED or RELATING.search(question.casefold()):
         return "", score
     return "distractor_supported", score
 

@@ -43,24 +43,24 @@ class Modality:
         """See `datagen.filters.Filter`."""
         import polars as pl
 
-        quoted = quotes(table)
+        quoted = quotes(table, QUOTED)
         reason = found_reason(table, RULES)
         written = ~table["generator"].is_in(["rules", "human"])
         quoting = pl.when((reason == "") & (quoted >= QUOTED) & written).then(pl.lit("quotes_caption"))
         return verdicts(table, quoting.otherwise(reason), quoted)
 
 
-def quotes(table: pl.DataFrame) -> pl.Series:
+def quotes(table: pl.DataFrame, least: float) -> pl.Series:
     """Words of each answer that some caption holds whole and that no other choice shares, 0 where none does.
 
-    Only answers of QUOTED words are looked for.
+    Only answers of `least` words and more are looked for.
     """
     import polars as pl
 
     size = pl.col("answer").str.strip_chars().str.count_matches(r"\s+").fill_null(0) + 1
     long = table.lazy().select("answer", "choices", "captions", size=size).with_row_index("row")
     held = (
-        long.filter(pl.col("size") >= QUOTED)
+        long.filter(pl.col("size") >= least)
         .with_columns(held=_plain(pl.col("captions").list.join(" | ", ignore_nulls=True)))
         .filter(pl.col("held").str.contains(_plain(pl.col("answer")), literal=True))
         .explode("choices")

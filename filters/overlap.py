@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datagen.filters.content import EMPTY, content
+from datagen.filters.readings import number
 from datagen.filters.wording import folded, verdicts
 from datagen.filters.wordlists import ASKING
 from datagen.language import word_lists
@@ -35,7 +36,11 @@ class Overlap:
     question has, less that of the wrong choice of which it has most.
     """
 
-    def __init__(self, context: Context) -> None: ...
+    takes = "the share of the answer's words from which a question is dropped"
+
+    def __init__(self, context: Context) -> None:
+        given = number("overlap", context.value)
+        self.threshold = SHARED if given is None else given
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`."""
@@ -45,7 +50,7 @@ class Overlap:
         some = table.select("question", "choices", "answer")[rows]
         scores = pl.zeros(table.height, dtype=pl.Float64, eager=True)
         scores = scores.scatter(rows, pl.Series([shared(*row) for row in some.iter_rows()], dtype=pl.Float64))
-        reason = pl.when(scores >= SHARED).then(pl.lit("shared_words")).otherwise(pl.lit(""))
+        reason = pl.when(scores >= self.threshold).then(pl.lit("shared_words")).otherwise(pl.lit(""))
         return verdicts(table, reason, scores)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datagen.filters.caps import kinds, limit_of, place_in_group
+from datagen.filters.readings import number
 from datagen.filters.wording import verdicts
 from datagen.language import word_lists
 from datagen.seeds import draws
@@ -40,7 +41,11 @@ class Templates:
     questions' words, in at most 20,000 questions.
     """
 
+    takes = "the share of the questions that a form may hold"
+
     def __init__(self, context: Context) -> None:
+        given = number("templates", context.value)
+        self.threshold = SHARE if given is None else given
         self.seed = context.seed
         self.notes: dict[str, float] = {}
 
@@ -49,11 +54,11 @@ class Templates:
         import polars as pl
 
         drawn = pl.Series(draws(self.seed, "cap", table["id"]), dtype=pl.UInt64)
-        by_rule, by_wording = forms(table), wordings(table, drawn)
+        by_rule, by_wording = forms(table), wordings(table, drawn, self.threshold)
         places = place_in_group(by_rule, drawn), place_in_group(by_wording, drawn)
         limits = (
-            limit_of(by_rule, SHARE, 1, kinds(by_rule)),
-            limit_of(by_wording, SHARE, FLOOR, kinds(by_wording)),
+            limit_of(by_rule, self.threshold, 1, kinds(by_rule)),
+            limit_of(by_wording, self.threshold, FLOOR, kinds(by_wording)),
         )
         self.notes = distinct(table, drawn)
         reason = (
@@ -73,8 +78,8 @@ def forms(table: pl.DataFrame) -> pl.Series:
     return table.select(pl.col("provenance").str.json_path_match("$.form").fill_null(""))["provenance"]
 
 
-def wordings(table: pl.DataFrame, drawn: pl.Series) -> pl.Series:
-    """The words of each question that a share of SHARE of all have, in order; empty where they make up less than half.
+def wordings(table: pl.DataFrame, drawn: pl.Series, share: float) -> pl.Series:
+    """The words of each question that a `share` of all have, in order; empty where they make up less than half.
 
     Empty too for questions with a rule's form and for human ones. `drawn` says in which questions words are counted.
     """
@@ -89,7 +94,7 @@ def wordings(table: pl.DataFrame, drawn: pl.Series) -> pl.Series:
         .select(word_lists(pl.col("question")).list.unique())
     )
     counted = some.explode("question").drop_nulls()["question"].value_counts()
-    common = counted.filter(pl.col("count") >= SHARE * some.height)["question"].sort()
+    common = counted.filter(pl.col("count") >= share * some.height)["question"].sort()
     if common.is_empty():
         return pl.Series("form", [""] * table.height, dtype=pl.String)
     pattern = "|".join(re.escape(word) for word in sorted(common, key=len, reverse=True))

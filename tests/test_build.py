@@ -114,6 +114,35 @@ def test_other_filters_pay_nothing(run, llm, tmp_path, served):
     assert (counts["calls"], served.stats()["requests"]) == (0, before)
 
 
+def test_another_threshold_of_a_rule_pays_nothing(run, llm, tmp_path, served):
+    shutil.copytree(run[0], tmp_path / "r")
+    before = served.stats()["requests"]
+    strict = build(llm(tmp_path / "r", filters=("wellformed", "overlap=0")))
+    loose = build(llm(tmp_path / "r", filters=("wellformed", "overlap=1")))
+    assert 0 == strict["kept"] < loose["kept"] == loose["questions"]
+    assert served.stats()["requests"] == before
+
+
+@pytest.mark.parametrize("name", ["overlap", "grounded", "duplicates", "answer_frequency", "templates"])
+def test_a_wrong_threshold_of_a_rule_is_told(name, tmp_path):
+    with pytest.raises(UsageError, match=f"--filters {name}=half: give a number from 0 to 1"):
+        build(Config("demo", out=tmp_path / "r", filters=(f"{name}=half",)))
+
+
+def test_all_rejected_leaves_every_file_and_ends_with_1(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("% 2 == 1", ">= 0"))
+    filters = "wellformed,mine:Odd,distractors,balance,length,templates"
+    command = [*COMMAND, "build", "--source", "demo", "--limit", "6", "--filters", filters, "--out", tmp_path / "r"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert done.returncode == 1, done.stderr
+    assert "no question was kept: the reasons are in rejected.parquet" in done.stderr
+    assert set(pl.read_parquet(tmp_path / "r/rejected.parquet")["reason"]) == {"odd"}
+    kept = pl.read_parquet(tmp_path / "r/dataset/data/train-00000-of-00001.parquet")
+    assert kept.height == 0 and (tmp_path / "r/report.html").exists() and (tmp_path / "r/dataset/README.md").exists()
+
+
 @pytest.mark.parametrize(("change", "says"), [({"seed": 1}, "seed was 0, now 1"), ({"language": "French"}, "language")])
 def test_other_inputs_are_refused(run, llm, change, says):
     with pytest.raises(UsageError, match=says):

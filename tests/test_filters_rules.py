@@ -130,7 +130,7 @@ def test_an_answer_that_quotes_a_caption():
         (("a man and a dog", "a dog and a man", "a cow"), {"question": "In which order?"}, "", 1),
         (("a dog", "a loud dog", "a cow"), {}, "nested_choice", 0.5),
         (("a dog", "a loud dog", "a cow"), {"generator": "rules"}, "", 0.5),
-        (("a dog", "a dog, then a cat", "a cow"), {}, "", 0.5),
+        (("a dog", "a dog, then a cat", "a cow"), {}, "", 1 / 3),
         (("a cow", "a dog", "a loud dog"), {}, "", 0),  # neither can be taken for the answer
         (("dog", "a cat", "a cow"), {}, "odd_one_out", 0),
         (("dog", "a cat"), {}, "", 0),  # of two, either is odd
@@ -192,7 +192,7 @@ def test_few_questions_lose_no_wording():
     assert Templates(CONTEXT).judge(table([row(i) for i in range(20)]))["keep"].all()
 
 
-@pytest.mark.parametrize("words", [templates.wordings, lambda rows, _: templates.forms(rows)])
+@pytest.mark.parametrize("words", [lambda *args: templates.wordings(*args, 0.2), lambda rows, _: templates.forms(rows)])
 def test_questions_without_a_form(words):
     rows = table([row(i, f"{i} {i * i} {i * 31}?") for i in range(50)])
     assert set(words(rows, pl.Series(range(50)))) == {""}
