@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import signal
 import tempfile
 import time
 import uuid
@@ -27,7 +26,7 @@ from datagen import language
 from datagen.audio import Audio, decode_ahead, input_audio, sha256, silenced
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
-from datagen.errors import AudioError, Interrupted, OverBudget, UsageError
+from datagen.errors import AudioError, OverBudget, UsageError
 from datagen.estimate import estimate
 from datagen.filters import DEFAULT, FILTERS, PROBES, answerable, modality, wellformed
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
@@ -37,7 +36,7 @@ from datagen.progress import Progress
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
 from datagen.records import LEFT_OUT, MEASURES, Caption, Clip, Failure, Question, Verdict, canonical, schema
-from datagen.run import Run, Spool, disk_free
+from datagen.run import Run, Spool, disk_free, run_to_end
 from datagen.sources import SOURCES, Listed
 from datagen.statistics import clustered_mean
 
@@ -228,17 +227,7 @@ def build(config: Config) -> dict[str, Any]:
         disk_free(run.path, 50_000_000)
         run.state = {"id": (run.earlier() or {}).get("id") or uuid.uuid4().hex}
         with contextlib.closing(Ledger(config.ledger or run.path / "ledger.sqlite", run.state["id"])) as ledger:
-            try:
-                return asyncio.run(_cancelled_by_sigterm(pipeline(config, run, ledger)))
-            except (KeyboardInterrupt, asyncio.CancelledError):
-                raise Interrupted(f"interrupted; the same command goes on where it was ({run.path})") from None
-
-
-async def _cancelled_by_sigterm(work: Any) -> Any:
-    task = asyncio.ensure_future(work)
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+            return run_to_end(pipeline(config, run, ledger), run.path)
 
 
 async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:

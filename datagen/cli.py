@@ -323,6 +323,80 @@ def show(parts: Iterable[Any]) -> None:
         print(shown(line).rstrip())  # noqa: T201
 
 
+@app.command("eval")
+def eval_command(
+    benchmark: BenchmarkName,
+    data: BenchmarkFile,
+    model: Annotated[str, typer.Option(help="A folder or Hub id, run on this machine; with --base-url, a served id.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions, figures and answers.")],
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server; its key: OPENAI_API_KEY.")] = None,
+    model_revision: Annotated[str, typer.Option(help="The Hub's revision; part of a served model's identity.")] = "",
+    audio: Annotated[Path | None, typer.Option(help="The folder of the benchmark's audio.")] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="An id and captions a row.  [default: the benchmark file's own]")
+    ] = None,
+    condition: Annotated[
+        str, typer.Option(help="Of audio, none, silence, noise, mismatched, caption: one or more, comma-separated.")
+    ] = "audio",
+    orders: Annotated[
+        str, typer.Option(help="Of original, shuffle:K, circular (every rotation): one or more, comma-separated.")
+    ] = "original",
+    prompt: Annotated[str, typer.Option(help="omni-r1, r1-aqa or letters.")] = "omni-r1",
+    samples: Annotated[int, typer.Option(help="Answers to each prompt: one is greedy, several are drawn.")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Limit of an answer.")] = 256,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write the file's rows with the answers in them, for a hosted scorer.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="LLM that judges answers, beside both matchers.")] = None,
+    judge_url: Annotated[str | None, typer.Option(help="Its server; its key: JUDGE_API_KEY.")] = None,
+    allow_broken: Annotated[
+        bool, typer.Option("--allow-broken", help="Ask also where items have no right answer.")
+    ] = False,
+    check_batch: Annotated[
+        int | None, typer.Option(help="Items asked alone and in one batch, to compare; local models.  [default: 8]")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The first items only.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    ledger: Annotated[
+        Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the folder]")
+    ] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before this call spends this many USD.")] = None,
+    price: Annotated[
+        str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
+    ] = None,
+    patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
+    ] = False,
+    config: ConfigFile = None,
+    json_: Json = False,
+) -> None:
+    """Ask a model a benchmark's questions, with and without its audio, and score the answers by both matchers."""
+    from datagen.eval.evaluate import Config, evaluate
+    from datagen.eval.showing import eval_shown
+
+    found = evaluate(
+        Config(
+            benchmark=benchmark, data=data, model=model, out=out, base_url=base_url, model_revision=model_revision,
+            audio=audio, captions=captions, condition=condition, orders=orders, prompt=prompt, samples=samples,
+            max_tokens=max_tokens, limit=limit, seed=seed, allow_broken=allow_broken, submission=submission,
+            judge_model=judge_model, judge_url=judge_url, check_batch=check_batch, ledger=ledger, max_cost=max_cost,
+            price=prices(price), patience=patience, retry_failed=retry_failed,
+        )
+    )  # fmt: skip
+    if json_:
+        print_json(found)
+    else:
+        show(eval_shown(found))
+    if found["unanswered"]:
+        lost: dict[str, int] = {}
+        for reasons in found["unanswered"].values():
+            lost |= {reason: max(len(ids), lost.get(reason, 0)) for reason, ids in reasons.items()}
+        why = ", ".join(f"{reason} {n}" for reason, n in lost.items())
+        say(f"without an answer, which counts as wrong: {why}; the ids are in {out}/result.json")
+        raise typer.Exit(1)
+
+
 @app.command("score")
 def score_command(
     benchmark: BenchmarkName,

@@ -1,4 +1,4 @@
-"""Progress of a build on standard error: a live line in a terminal, a plain line every ten seconds elsewhere."""
+"""Progress on standard error: a live line in a terminal, a plain line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EVERY = 10.0
 class Progress:
     """Counts clips, questions and failures, and shows them with calls in flight, cost so far and projected, and ETA."""
 
-    def __init__(self, total: int, clients: Mapping[str, Client]) -> None:
-        self.total = total
+    def __init__(self, total: int, clients: Mapping[str, Client], unit: str = "clips") -> None:
+        self.total, self.unit = total, unit
         self.stats = [client.stats for client in set(clients.values())]
         self.done = self.clips = self.questions = self.failures = 0
         self.started = self.said = time.monotonic()
@@ -55,6 +55,10 @@ class Progress:
             self.questions += isinstance(row, Question)
             self.failures += isinstance(row, Failure) and row.reason not in LEFT_OUT
             self.done += isinstance(row, Clip) or (isinstance(row, Failure) and row.stage == "audio")
+        self.tell()
+
+    def tell(self) -> None:
+        """Says a line where it is time for one."""
         now = time.monotonic()
         if self._live is None and now - self.said >= EVERY:
             self.said = now
@@ -64,7 +68,9 @@ class Progress:
         """What there is to say, in one line."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         rate = self.done / elapsed
-        parts = [f"{self.done}/{self.total} clips", f"{rate:.1f}/s", f"{self.questions} questions"]
+        parts = [f"{self.done}/{self.total} {self.unit}", f"{rate:.1f}/s"]
+        if self.unit == "clips":
+            parts.append(f"{self.questions} questions")
         if self.failures:
             parts.append(f"{self.failures} failed")
         if self.stats:
@@ -75,6 +81,12 @@ class Progress:
             left = int((self.total - self.done) / rate)
             parts.append(f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left")
         return " · ".join(parts)
+
+    def answers(self, answered: int, lost: int) -> None:
+        """Some more answers, and questions that got none; for an evaluation."""
+        self.done += answered + lost
+        self.failures += lost
+        self.tell()
 
     def _render(self) -> Any:
         from rich.progress_bar import ProgressBar

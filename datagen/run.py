@@ -5,29 +5,32 @@ Every file is written under a temporary name and renamed, so that a run killed a
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from datagen.errors import DatagenError, UsageError
+from datagen.errors import DatagenError, Interrupted, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow.parquet as pq
 
-__all__ = ["TABLES", "Run", "Spool", "finished", "opened", "replace_text", "replacing"]
+__all__ = ["TABLES", "Run", "Spool", "finished", "opened", "replace_text", "replacing", "run_to_end"]
 
 TABLES: dict[type, str] = {
     Clip: "clips", Caption: "captions", Question: "questions", Verdict: "verdicts", Failure: "rejected",
 }  # fmt: skip
 ROWS_A_GROUP = 20_000
+T = TypeVar("T")
 
 
 @contextmanager
@@ -52,6 +55,21 @@ def replace_text(path: Path, text: str) -> None:
     """Writes `text` in UTF-8 in place of what `path` held."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def run_to_end(work: Coroutine[Any, Any, T], place: Path) -> T:
+    """`asyncio.run` whose work SIGTERM and Ctrl-C cancel. Raises Interrupted then: it goes on in `place`."""
+
+    async def cancelled_by_sigterm() -> T:
+        task = asyncio.ensure_future(work)
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(cancelled_by_sigterm())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise Interrupted(f"interrupted; the same command goes on where it was ({place})") from None
 
 
 def opened(path: Path) -> Run:

@@ -28,7 +28,8 @@ latency.jsonl is what differs. `predictions.jsonl` grows in its final order whil
     official_is what a reader of the official figures has to know
 
     Cell  {condition, order, rows, answered, empty, cut, not_read,
-           official, strict, judge: G or null,        G = {"total": S, <group of the benchmark>: {value: S}}
+           official, strict, judge: G or null,        G = {"total": S, <group of the benchmark>: {value: S}}; judge has
+                                                      `not_judged` too: answers of which it said neither yes nor no
            format_loss: {difference, low, high},      official less strict, in fractions
            positions: [{place, shown, picked, gold: S}],
            consistency, always_right: number or null}
@@ -57,7 +58,7 @@ from datagen.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["EvalDir", "Prediction", "opened"]
+__all__ = ["EvalDir", "Prediction", "opened", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class EvalDir:
 
     def predictions(self, *columns: str) -> pl.DataFrame:
         """predictions.jsonl, or some of its columns, a row a line."""
-        return predictions(self.path / "predictions.jsonl", *columns)
+        lines = scan(self.path / "predictions.jsonl")
+        return (lines.select(columns) if columns else lines).collect()
 
     def lines(self) -> Iterator[Prediction]:
         """The same, one after the other."""
@@ -139,14 +141,12 @@ def opened(path: str | Path) -> EvalDir:
     return EvalDir(Path(path), result)
 
 
-def predictions(file: Path, *columns: str) -> pl.DataFrame:
-    """The lines of a predictions.jsonl as a table of typed columns."""
+def scan(file: Path) -> pl.LazyFrame:
+    """The lines of a predictions.jsonl as typed columns, named as the fields of Prediction."""
     import polars as pl
 
     kinds: dict[str, Any] = {
         "row": pl.Int64, "arrangement": pl.Int64, "sample": pl.Int64, "shown": pl.List(pl.Int64), "reading": pl.Int64,
         "official": pl.Boolean, "strict": pl.Boolean, "judge": pl.Boolean,
     }  # fmt: skip
-    schema = {field.name: kinds.get(field.name, pl.String) for field in fields(Prediction)}
-    lines = pl.scan_ndjson(file, schema=schema)
-    return (lines.select(columns) if columns else lines).collect()
+    return pl.scan_ndjson(file, schema={field.name: kinds.get(field.name, pl.String) for field in fields(Prediction)})

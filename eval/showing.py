@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["baselines_shown", "compare_shown", "score_shown"]
+__all__ = ["baselines_shown", "compare_shown", "eval_shown", "score_shown"]
 
 NAMES = {"overlap": "most words of the question", "choices_only": "choices only"}
 """Baselines whose name says too little."""
@@ -93,6 +93,39 @@ def _points(found: Mapping[str, Any] | None) -> str:
 
 def _p(value: float | None) -> str:
     return "–" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def eval_shown(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The file, the model, a row for each condition and order, the baselines, and what to know of them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    yield from _file(result)
+    model, prompt, sampling = result["model"], result["prompt"], result["sampling"]
+    drawn = "greedy" if sampling["samples"] == 1 else f"{sampling['samples']} samples"
+    yield Text(f"{model['name']} ({model['runner']}, {model['identity']}), prompt {prompt['style']}, {drawn}")
+    if prompt["system_prompt"]:
+        yield Text(f"system prompt of its chat template: {prompt['system_prompt']}")
+    names = ("condition", "order", "answered", "not read", "cut", "official", "strict", "judge", "format loss")
+    table = Table(*names, "consistency", box=None, pad_edge=False)
+    for cell in result["cells"]:
+        totals = [_share((cell[name] or {}).get("total")) for name in ("official", "strict", "judge")]
+        loss, agreed = cell["format_loss"], cell["consistency"]
+        table.add_row(
+            cell["condition"], cell["order"], f"{cell['answered']} of {cell['rows']}", str(cell["not_read"]),
+            str(cell["cut"]), *totals, f"{100 * loss['difference']:+.1f}" if loss else "–",
+            "–" if agreed is None else f"{100 * agreed:.1f}",
+        )  # fmt: skip
+    yield table
+    yield Text(f"official: {result['official_is']}")
+    if checked := result["batch_check"]:
+        different = ", ".join(checked["different"][:3])
+        yield Text(f"alone and in one batch: {checked['equal']} of {checked['items']} answers are equal {different}")
+    if result["baselines"]:
+        yield from _baselines(result["baselines"])
+    yield from _defects(result["defects"], "in the benchmark file")
+    spent = result["spent"]
+    yield Text(f"{spent['calls']} calls, ${spent['cost_usd']:.4f}, {result['seconds']:.1f} s → {result['out']}")
 
 
 def _file(result: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -66,6 +66,11 @@ class Client:
         self._price: Price | None = None
         self._priced = False
 
+    @property
+    def sender(self) -> Sends:
+        """The way to the model."""
+        return self._sender
+
     def price(self, prompt_tokens: float, completion_tokens: float) -> float | None:
         """USD at list price; None when the price is unknown."""
         if not self._priced:

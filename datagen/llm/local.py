@@ -145,6 +145,21 @@ class LocalSender:
             self._stats.in_flight -= 1
         return Completion(said.text, said.finish, row.length, said.tokens), 1
 
+    async def together(self, requests: Mapping[str, Request]) -> list[Said]:
+        """What the model says to requests (by key) in one batch, whatever their lengths; for checking.
+
+        Raises PermanentError and TransientError as `complete` does.
+        """
+        seeds = [derive(request.sampling.seed or 0, "row", key) for key, request in requests.items()]
+        rows = [await self._row(request, seed) for request, seed in zip(requests.values(), seeds, strict=True)]
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, self._generate, rows)
+        said = []
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+            said.append(result)
+        return said
+
     async def close(self) -> None:
         """Ends the batch under way at its next token, and the threads."""
         self.model.stopping = True

@@ -163,6 +163,28 @@ class LocalModel:
         made = self._processed(self._templated(messages, sampling), list(audio), {})
         return Row(made["input_ids"][0], (), sampling, seed, made)
 
+    def rendered(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling) -> str:
+        """The prompt as text, one audio token for each audio."""
+        return self._templated(messages, sampling)
+
+    def system_prompt(self) -> str | None:
+        """What the chat template says as the system where a conversation has no such turn; None when that is nothing.
+
+        Found beside the same conversation with a system turn of ours; None too for a template that takes none.
+        """
+        import jinja2
+
+        user, mark = {"role": "user", "content": "?"}, "\x00"
+        try:
+            ours = self._templated([{"role": "system", "content": mark}, user], Sampling())
+        except (jinja2.TemplateError, ValueError):
+            return None
+        before, marked, after = ours.partition(mark)
+        theirs = self._templated([user], Sampling())
+        around = marked and theirs.startswith(before) and theirs.endswith(after)
+        within = around and len(theirs) >= len(before) + len(after)
+        return theirs[len(before) : len(theirs) - len(after)] or None if within else None
+
     def _load_processor(self) -> Any:
         from transformers import AutoProcessor, AutoTokenizer
 

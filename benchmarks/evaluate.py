@@ -1,0 +1,152 @@
+"""`datagen eval` against an instant model server: answers a second, memory, and kill -9.
+
+    python benchmarks/evaluate.py [--items 2000 20000] [--audio 500] [--kills 5] [--json]
+
+The server (tests/model_server.py, answering by tests/quiz.py) runs in a process of its own. `text` and `audio` are
+whole runs with a ledger on disk; answers a second are of the asking and reading, `seconds` of all; `peak_mb` is the
+VmHWM of the process that evaluates. A `kill` ends a run by SIGKILL once a number of answers, drawn by seed, is
+committed, and runs it again to its end:
+
+    reasked_committed   requests after the restart beyond those that the ledger lacked; must be 0
+    killed_between      rounds in which the kill fell after the first answer and before the last
+    equal               rounds after which predictions.jsonl, items.parquet and result.json are those of a whole run
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kill import TESTS, committed, stats
+
+sys.path.append(str(TESTS))
+import quiz
+
+FILES = ("predictions.jsonl", "items.parquet", "result.json")
+RUN = """
+import json, sys
+from pathlib import Path
+from datagen.eval.evaluate import Config, evaluate
+options = json.loads(sys.argv[1])
+options["out"] = Path(options["out"])
+if "audio" in options:
+    options["audio"] = Path(options["audio"])
+found = evaluate(Config(benchmark="mmau", model="stub", **options))
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+keys = ("spent", "seconds", "asking_seconds", "unanswered")
+print(json.dumps({**{key: found[key] for key in keys}, "peak_mb": int(peak.split()[1]) / 1024}))
+"""
+
+
+@contextlib.contextmanager
+def quiz_server(latency_ms: float = 0, responder: str = "mixed") -> Iterator[str]:
+    """A model of tests/quiz.py behind a server of its own process; yields its address."""
+    command = [sys.executable, "model_server.py", "--responder", f"quiz:{responder}", "--latency-ms", str(latency_ms)]
+    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def started(url: str, data: Path, out: Path, **options: Any) -> subprocess.Popen[str]:
+    """The process of one evaluation."""
+    call = json.dumps({"base_url": url, "data": str(data), "out": str(out), "condition": "none", **options})
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finished(job: subprocess.Popen[str]) -> dict[str, Any]:
+    """Its figures. Raises SystemExit where it failed."""
+    out, err = job.communicate(timeout=900)
+    if job.returncode:
+        raise SystemExit(f"the evaluation ended with {job.returncode}: {err[-2000:]}")
+    return dict(json.loads(out))
+
+
+def speed(url: str, folder: Path, items: int, *, audio: bool = False) -> dict[str, Any]:
+    """One whole run."""
+    data = quiz.write(folder / f"quiz{items}{audio}", items, audio=audio)
+    options = {"condition": "audio", "audio": str(data.parent / "audio")} if audio else {}
+    found = finished(started(url, data, folder / f"run{items}{audio}", **options))
+    calls = found["spent"]["calls"] - audio  # less the probe
+    assert calls == items, found
+    return {
+        "items": items, "per_second": calls / found["asking_seconds"], "seconds": found["seconds"],
+        "peak_mb": found["peak_mb"],
+    }  # fmt: skip
+
+
+def kills(rounds: int, items: int, folder: Path, seed: int = 0) -> dict[str, Any]:
+    """One undisturbed run, then `rounds` disturbed ones."""
+    data, draw = quiz.write(folder / "quiz", items, audio=False), random.Random(seed)
+    with quiz_server(latency_ms=30) as url:
+        finished(started(url, data, folder / "whole"))
+        unique, whole, seen = stats(url)["unique"], digests(folder / "whole"), []
+        for number in range(rounds):
+            out = folder / f"run{number}"
+            stats(url, "reset")
+            job = started(url, data, out)
+            wanted = draw.randrange(1, items)
+            while job.poll() is None and committed(out) < wanted:
+                time.sleep(0.002)
+            job.kill()
+            job.communicate()
+            before, kept = stats(url), committed(out)
+            stats(url, "reset")
+            finished(started(url, data, out))
+            after = stats(url)
+            seen.append({
+                "kept": kept, "between": 0 < kept < unique, "equal": digests(out) == whole,
+                "reasked": after["requests"] - (unique - kept), "lost": before["answered"] - kept,
+            })  # fmt: skip
+    return {
+        "rounds": rounds, "unique": unique, "committed_at_kill": sorted(r["kept"] for r in seen),
+        "killed_between": sum(r["between"] for r in seen), "equal": sum(r["equal"] for r in seen),
+        "reasked_committed": sum(abs(r["reasked"]) for r in seen), "lost_in_flight": max(r["lost"] for r in seen),
+    }  # fmt: skip
+
+
+def digests(out: Path) -> dict[str, str]:
+    """SHA-256 of what must not differ."""
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in FILES}
+
+
+def main() -> None:
+    """Prints the figures; exit 1 where a bound is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--items", type=int, nargs=2, default=[2000, 20000])
+    parser.add_argument("--audio", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with quiz_server() as url:
+            text = [speed(url, folder, items) for items in args.items]
+            heard = speed(url, folder, args.audio, audio=True)
+        killed = kills(args.kills, 200, folder / "kills")
+    found = {
+        "text": text, "audio": heard, "least_per_second": 500, "difference_mb": text[1]["peak_mb"] - text[0]["peak_mb"],
+        "limit_mb": 100, "kill": killed,
+    }  # fmt: skip
+    print(json.dumps(found) if args.json else "\n".join(f"{key:<17} {value}" for key, value in found.items()))
+    slow = min(part["per_second"] for part in text) < found["least_per_second"]
+    wrong = killed["equal"] != killed["rounds"] or killed["reasked_committed"]
+    sys.exit(bool(slow or wrong or found["difference_mb"] > found["limit_mb"]))
+
+
+if __name__ == "__main__":
+    main()

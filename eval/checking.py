@@ -1,0 +1,73 @@
+"""What is looked at before the first item: whether a server hears, and whether batches change answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from datagen.audio import RATE, Audio
+from datagen.errors import PermanentError, TransientError, UsageError
+from datagen.eval.clips import Clip
+from datagen.llm import Client, Ledger, Request, Row, Sampling
+from datagen.llm.local import LocalSender
+
+__all__ = ["batch_check", "check_hearing"]
+
+
+async def check_hearing(client: Client, ledger: Ledger) -> None:
+    """Sends one second of silence. Raises UsageError where the server refuses it.
+
+    An answer is remembered, a refusal is not: the server may be mended. That a server hears what it accepts cannot be
+    seen from one request; the conditions `mismatched` and `silence` show it.
+    """
+    sound = Clip(Audio(np.zeros((1, RATE), np.float32), RATE, RATE, 1), "").wav()
+    parts = [
+        {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
+        {"type": "text", "text": "Is there any sound? Answer with one word."},
+    ]
+    request = Request([{"role": "user", "content": parts}], "eval.probe", sampling=Sampling(max_tokens=8))
+    try:
+        await Client(client.endpoint, ledger, retry_failed=True, sender=client.sender).ask(request)
+    except (PermanentError, TransientError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(
+            f"model {client.endpoint.model!r} takes no audio ({said}): name one that does, or use --condition none or "
+            "caption"
+        ) from None
+
+
+async def batch_check(
+    client: Client, sender: LocalSender, ledger: Ledger, asked: Sequence[tuple[str, Request]]
+) -> dict[str, Any]:
+    """The same prompts one by one and in one batch: how many answers are equal, and the ids of those that are not.
+
+    The answers one by one are those of the run. Those of the batch stand in the ledger under one key of their own, so
+    that a run that goes on does not ask them again.
+    """
+    alone: dict[str, tuple[str, Request, str]] = {}
+    for id, request in asked:
+        try:
+            answer = await client.ask(request)
+        except (PermanentError, TransientError):
+            continue  # it is a line of the predictions, with this error
+        alone[answer.key] = id, request, answer.text
+    together = await _together(sender, ledger, {key: request for key, (_, request, _) in alone.items()})
+    different = [id for (id, _, text), other in zip(alone.values(), together, strict=True) if text != other]
+    return {"items": len(alone), "equal": len(alone) - len(different), "different": different}
+
+
+async def _together(sender: LocalSender, ledger: Ledger, requests: dict[str, Request]) -> list[str]:
+    if not requests:
+        return []
+    limit = next(iter(requests.values())).sampling.max_tokens
+    canonical = json.dumps({"batch": list(requests), "max_tokens": limit})
+    key = hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+    row = ledger.get(key, limit)
+    if row is None:
+        texts = json.dumps([said.text for said in await sender.together(requests)])
+        row = await ledger.put(Row(key, limit, "stop", 0, 0, 0.0, 1, None, texts, canonical))
+    return [str(text) for text in json.loads(row.text)]
