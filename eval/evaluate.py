@@ -41,12 +41,12 @@ from datagen.eval.submission import write_submission
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Stats, Usage, metered
 from datagen.llm.local import LocalSender, local_client
 from datagen.llm.request import public_name
-from datagen.mcq import McqSet, read, some
+from datagen.mcq import McqSet, read
 from datagen.multiple_choice import LABELS, Style
 from datagen.plugins import resolve
 from datagen.progress import Progress
 from datagen.records import canonical
-from datagen.rows import load
+from datagen.rows import load, some
 from datagen.run import Run, replace_text, run_to_end
 
 if TYPE_CHECKING:
