@@ -126,9 +126,9 @@ def rows(model: LocalModel, clips: Sequence[Clip], sampling: Sampling) -> list[A
     return made
 
 
-def invariance(folder: Path, clips: Sequence[Clip], tokens: int) -> dict[str, Any]:
+def invariance(folder: Path, clips: Sequence[Clip], tokens: int, dtype: str) -> dict[str, Any]:
     """What a batch changes of a row's first log-probabilities, and of sampled texts."""
-    model = LocalModel(open_folder(str(folder), audio=True))
+    model = LocalModel(open_folder(str(folder), audio=True), dtype=dtype)
     asked = rows(model, clips, Sampling(temperature=0.7, max_tokens=tokens))
     alone = [model.log_probabilities([row])[0] for row in asked]
     together = model.log_probabilities(asked)
@@ -136,7 +136,7 @@ def invariance(folder: Path, clips: Sequence[Clip], tokens: int) -> dict[str, An
     texts = [model.generate([row])[0].text for row in asked]
     batched = [said.text for start in range(0, 24, 8) for said in model.generate(asked[start : start + 8])]
     same = sum(one == other for one, other in zip(texts, batched, strict=True)) / len(texts)
-    return {"dtype": model.dtype, "difference": difference, "same_texts": same}
+    return {"difference": difference, "same_texts": round(same, 3)}
 
 
 def main() -> None:
@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the last two figures")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     openai.TOKENS = transformers.TOKENS = args.tokens
@@ -161,7 +162,7 @@ def main() -> None:
         for name, folder in models.items():
             found["overlap"][name] = overlap(folder, clips, args.captions)
         for name, folder in ({args.model.name: args.model} if args.model else folders).items():
-            found["batch"][name] = invariance(folder, clips[:4], args.tokens)
+            found["batch"][name] = invariance(folder, clips[:4], args.tokens, args.dtype)
     print(json.dumps(found) if args.json else json.dumps(found, indent=1))
 
 

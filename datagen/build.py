@@ -272,6 +272,8 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
     ears, local = config.captioner_model or config.model, {"transformers"}
     if "transformers" in config.captioners:
         roles["transformers"] = (config.captioners["transformers"] or ears, None)
+        if roles["transformers"][0] is None:
+            raise UsageError("captioner 'transformers' has no model: use transformers=FOLDER, or a Hub id for it")
         if NO_SERVER.issuperset(config.captioners):
             local.add("captioner")  # a filter that listens asks the same model
             ears = roles["transformers"][0]
@@ -292,8 +294,8 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
         if model is None:
             if role == "captioner" and "openai" not in config.captioners and role not in asked:
                 continue
-            flag = {"writer": "--model", "transformers": "--captioner transformers="}
-            cure = f"add {flag.get(role, f'--{role}-model'.replace('_', '-'))} ID (and its URL)"
+            flag = "--model" if role == "writer" else f"--{role}-model".replace("_", "-")
+            cure = f"add {flag} ID (and its URL)"
             raise UsageError(f"the {role} asks a model and none is named: {cure}")
         here = role in local or config.here(model, url)
         place = model if here else server(config, role, model, url)

@@ -121,7 +121,7 @@ def test_a_folder_is_a_servers_model_where_a_server_is_named(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("captioner", "line"),
     [
-        ("transformers", "add --captioner transformers="),
+        ("transformers", "has no model: use transformers=FOLDER"),
         ("transformers=/no/such/folder", "'/no/such/folder': no such folder"),
         ("transformers=Qwen/Qwen2-Audio-7B-Instruct", "the Hub cannot be reached"),
         ("transformers={causal}", "LlamaForCausalLM takes no audio"),

@@ -33,6 +33,10 @@ TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "nu
         "num_key_value_heads": 2, "max_position_embeddings": 8192}  # fmt: skip
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 MELS = 80
+CORPUS = """
+A dog barks twice while rain falls on a metal roof. Then a bell rings and someone speaks. What is heard here?
+Say which sounds come first, what is said, which instruments play, and where this might be. Answer with one letter only.
+"""
 
 
 def tokenizer(special: dict[str, str], chat: str) -> Any:
@@ -46,7 +50,7 @@ def tokenizer(special: dict[str, str], chat: str) -> Any:
     names = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *special.values()]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, special_tokens=names, show_progress=False)
-    bpe.train_from_iterator([Path(__file__).read_text(encoding="utf-8")], trainer)
+    bpe.train_from_iterator([CORPUS], trainer)
     made = PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
         extra_special_tokens=special, model_max_length=8192,
@@ -127,30 +131,44 @@ def qwen2_5_omni() -> tuple[Any, Any]:
 
 def qwen3_omni_moe_thinker() -> tuple[Any, Any]:
     """Qwen3-Omni's thinker: a mixture of 4 experts."""
-    from transformers import (
-        Qwen2VLImageProcessor,
-        Qwen2VLVideoProcessor,
-        Qwen3OmniMoeProcessor,
-        Qwen3OmniMoeThinkerConfig,
-        Qwen3OmniMoeThinkerForConditionalGeneration,
-        WhisperFeatureExtractor,
-    )
+    from transformers import Qwen3OmniMoeThinkerConfig, Qwen3OmniMoeThinkerForConditionalGeneration
 
     words = tokenizer({**AUDIO, **VISION}, QWEN_CHAT)
+    model = Qwen3OmniMoeThinkerForConditionalGeneration(Qwen3OmniMoeThinkerConfig(**_omni3_thinker(words)))
+    return model, _omni3_processor(words)
+
+
+def qwen3_omni_moe() -> tuple[Any, Any]:
+    """Qwen3-Omni whole in its layout of weights and configuration, without a voice."""
+    from transformers import Qwen3OmniMoeConfig, Qwen3OmniMoeForConditionalGeneration
+
+    words = tokenizer({**AUDIO, **VISION}, QWEN_CHAT)
+    config = Qwen3OmniMoeConfig(thinker_config=_omni3_thinker(words), enable_audio_output=False)
+    return Qwen3OmniMoeForConditionalGeneration(config), _omni3_processor(words)
+
+
+def _omni3_thinker(words: Any) -> dict[str, Any]:
     encoder = {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 64,
                "num_mel_bins": MELS, "output_dim": 64, "downsample_hidden_size": 16}  # fmt: skip
     vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
               "deepstack_visual_indexes": [0], "num_position_embeddings": 16}  # fmt: skip
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16}
-    config = Qwen3OmniMoeThinkerConfig(
-        audio_config=encoder, vision_config=vision,
-        text_config={"vocab_size": len(words), "rope_parameters": ROPE, **TEXT, **experts}, **_tokens(words),
-    )  # fmt: skip
+    text = {"vocab_size": len(words), "rope_parameters": ROPE, **TEXT, **experts}
+    return {"audio_config": encoder, "vision_config": vision, "text_config": text, **_tokens(words)}
+
+
+def _omni3_processor(words: Any) -> Any:
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+        Qwen3OmniMoeProcessor,
+        WhisperFeatureExtractor,
+    )
+
     hears = WhisperFeatureExtractor(feature_size=MELS, chunk_length=300)
-    processor = Qwen3OmniMoeProcessor(
+    return Qwen3OmniMoeProcessor(
         Qwen2VLImageProcessor(), Qwen2VLVideoProcessor(), hears, words, chat_template=QWEN_CHAT
     )
-    return Qwen3OmniMoeThinkerForConditionalGeneration(config), processor
 
 
 def causal() -> tuple[Any, Any]:
@@ -191,6 +209,7 @@ KINDS = {
     "qwen2_audio": qwen2_audio,
     "qwen2_5_omni_thinker": qwen2_5_omni_thinker,
     "qwen2_5_omni": qwen2_5_omni,
+    "qwen3_omni_moe": qwen3_omni_moe,
     "qwen3_omni_moe_thinker": qwen3_omni_moe_thinker,
     "audioflamingo3": audioflamingo3,
     "causal": causal,

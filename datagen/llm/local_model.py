@@ -88,11 +88,12 @@ class Said:
 class LocalModel:
     """A folder's model. `sound` and `row` may be called from any thread, `load` and `generate` from one alone.
 
-    `device` is where it runs: the GPU when there is one; bfloat16 there, float32 on the processor.
+    `device` is where it runs: the GPU when there is one. `dtype`: bfloat16 there, float32 on the processor.
     """
 
     folder: Folder
     device: str = ""
+    dtype: str = ""
     encodings: int = 0
     """Audios that went through the audio tower so far."""
     stopping: bool = False
@@ -103,11 +104,7 @@ class LocalModel:
         import torch
 
         self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-    @property
-    def dtype(self) -> str:
-        """Name of the weights' type in torch."""
-        return "float32" if self.device == "cpu" else "bfloat16"
+        self.dtype = self.dtype or ("float32" if self.device == "cpu" else "bfloat16")
 
     @property
     def type(self) -> str:
@@ -134,8 +131,10 @@ class LocalModel:
         return found
 
     def sound(self, samples: Array) -> Sound:
-        """`samples`: float32 (n,), mono at the rate of the feature extractor."""
+        """`samples`: float32 (n,), mono at the rate of the feature extractor. Raises PermanentError below 25 ms."""
         hears, padded = self.processor.feature_extractor, {}
+        if len(samples) < WINDOW:  # of which a model would hear nothing, and caption that
+            raise PermanentError(f"audio of {len(samples) / hears.sampling_rate:.4f} s is shorter than 0.025 s")
         if self.type in TO_LENGTH:  # Qwen2.5-Omni's processor pads to 300 s: 0.5 s and 15 MB a clip
             frames = -(-(len(samples) + WINDOW) // hears.hop_length)
             padded["max_length"] = min(frames * hears.hop_length, hears.n_samples)

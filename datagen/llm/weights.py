@@ -105,8 +105,10 @@ def _download(name: str, revision: str) -> Path:
     except RepositoryNotFoundError:
         raise UsageError(f"model {name!r}: no such folder, and the Hub has none that is open to you") from None
     except (OSError, ValueError) as error:  # no network, no room, a name that the Hub's client refuses
-        why = " ".join(str(error).split())[:160]
-        raise UsageError(f"model {name!r}: no such folder, and the Hub cannot be reached ({why})") from None
+        why = " ".join(str(error).split())[:80]
+        raise UsageError(
+            f"model {name!r}: no such folder, and the Hub cannot be reached ({why}): give the folder of a download"
+        ) from None
 
 
 def _config(path: Path) -> Mapping[str, Any]:
