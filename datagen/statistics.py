@@ -59,11 +59,11 @@ class Estimate:
     """Groups of rows that are drawn as one."""
 
 
-def wilson(correct: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(correct: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
 
-    `correct` may be fractional, where ties are split. No rows tell nothing: (0, 1). Raises ValueError unless
-    0 <= correct <= n.
+    `correct` may be fractional, where ties are split, and `n`, where it is an effective number of rows. No rows tell
+    nothing: (0, 1). Raises ValueError unless 0 <= correct <= n.
     """
     if not 0 <= correct <= n:
         raise ValueError(f"wilson: {correct} of {n} is no share")
@@ -268,13 +268,27 @@ def chi_square(observed: Sequence[float], expected: Sequence[float]) -> tuple[fl
     return statistic, float(chi2.sf(statistic, len(cells) - 1))
 
 
-def kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
-    """Cohen's kappa of two judges on the same items (Cohen 1960); None where chance leaves nothing to agree on."""
-    if len(a) != len(b):
+def kappa(a: Sequence[Hashable], b: Sequence[Hashable], weights: Sequence[float] | None = None) -> float | None:
+    """Cohen's kappa of two judges on the same items (Cohen 1960); None where chance leaves nothing to agree on.
+
+    `weights`: how many items each one stands for, where some were drawn more often than others; None is one each.
+    """
+    held = [1.0] * len(a) if weights is None else weights
+    if not len(a) == len(b) == len(held):
         raise ValueError(f"kappa: {len(a)} against {len(b)} verdicts; the items must be the same")
-    n = len(a)
-    if not n:
+    total = sum(held)
+    if not total:
         return None
-    agreed = sum(x == y for x, y in zip(a, b, strict=True)) / n
-    by_chance = sum(list(a).count(value) * list(b).count(value) for value in set(a)) / n**2
-    return None if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)
+    agreed = sum(w for x, y, w in zip(a, b, held, strict=True) if x == y) / total
+    first, second = _totals(a, held), _totals(b, held)
+    by_chance = sum(weight * second.get(value, 0.0) for value, weight in first.items()) / total**2
+    # One value alone on both sides is chance 1, which sums of weights may miss by an ulp.
+    return None if by_chance > 1 - 1e-12 else (agreed - by_chance) / (1 - by_chance)
+
+
+def _totals(values: Sequence[Hashable], weights: Sequence[float]) -> dict[Hashable, float]:
+    """Value → the sum of its weights."""
+    found: dict[Hashable, float] = {}
+    for value, weight in zip(values, weights, strict=True):
+        found[value] = found.get(value, 0.0) + weight
+    return found

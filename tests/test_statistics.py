@@ -187,3 +187,12 @@ def test_kappa_known_values():
     assert kappa("", "") is None
     with pytest.raises(ValueError, match="same"):
         kappa("y", "yn")
+
+
+def test_kappa_with_weights_is_that_of_as_many_items():
+    a, b, times = "yynyn", "ynnyy", [3, 1, 4, 2, 5]
+    repeated = ["".join(x * n for x, n in zip(judge, times, strict=True)) for judge in (a, b)]
+    assert kappa(a, b, weights=times) == pytest.approx(kappa(*repeated))
+    assert kappa(a, b, weights=times) != pytest.approx(kappa(a, b))
+    assert kappa("yy", "yy", weights=[0.1, 0.7]) is None
+    assert kappa("yn", "yn", weights=[0, 0]) is None
