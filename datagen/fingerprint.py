@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RATE", "Index", "Match", "landmarks"]
+__all__ = ["RATE", "Index", "Landmarks", "Match", "landmarks"]
 
 RATE = 16_000
 """Hz of the samples."""

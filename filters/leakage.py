@@ -1,0 +1,40 @@
+"""Filter `leakage`: no question meets a test item of `--against`, by its words, its recording or its sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datagen.filters.wording import verdicts
+from datagen.leakage import compare
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from datagen.plugins import Context
+
+__all__ = ["Leakage"]
+
+
+class Leakage:
+    """Questions that meet a test item of `--against`: the same words, or a clip of the same recording.
+
+    Reasons `exact_question`, `same_audio`, `media_id`, `text_overlap` (see `datagen.leakage`); what was met stands in
+    the `error` of rejected.parquet. Score: the greatest share of an item's runs of words, or of landmarks. Notes: the
+    benchmarks, and audio that could not be read.
+    """
+
+    role = "against"
+
+    def __init__(self, context: Context) -> None:
+        assert context.against is not None
+        self.benchmarks = context.against
+        self.notes: dict[str, Any] = {}
+
+    def judge(self, table: pl.DataFrame) -> pl.DataFrame:
+        """See `datagen.filters.Filter`; with the column `error` beside."""
+        found = compare(table, self.benchmarks)
+        self.notes = {"against": [source["name"] for source in self.benchmarks.sources]}
+        recordings = self.benchmarks.recordings
+        if recordings and recordings.unread:
+            self.notes["audio_not_read"] = len(recordings.unread)
+        return verdicts(table, found["reason"], found["score"]).with_columns(error=found["met"])
