@@ -21,6 +21,7 @@ from generated import questions
 from datagen.baselines import baselines
 from datagen.filters import FILTERS
 from datagen.filters.positions import reletter
+from datagen.leakage import Benchmarks
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 
@@ -30,7 +31,8 @@ Counts = dict[str, int]
 """planted, found, false_alarms, clean"""
 CLEAN = 1_000
 """Generated clean rows beside the planted ones."""
-CONTEXT = Context(seed=0, prompts=Prompts())
+ITEMS = questions(1_000, seed=11, defects=False).select("question", "choices", name=pl.format("item {}", "id"))
+CONTEXT = Context(seed=0, prompts=Prompts(), against=Benchmarks(ITEMS, {"youtube:-HG3Omg_89c": "a video"}))
 
 
 def counts(verdicts: pl.DataFrame, planted: Sequence[bool]) -> Counts:
@@ -124,6 +126,27 @@ def distractors() -> Counts:
 def overlap() -> Counts:
     """Questions that share a word with the answer alone."""
     return judged("overlap", asked(texts.QUESTIONS_THAT_SHARE_WORDS), asked(texts.QUESTIONS_THAT_SHARE_NONE))
+
+
+def leakage() -> Counts:
+    """Items of a benchmark as they are, reordered, reworded, in part, and cuts of a video; the same question with other
+    choices, or with one of them, is clean, and so are the items of another benchmark."""
+    rows = ITEMS.head(20 * len(texts.SAME_ITEM)).rows()
+    bad = []
+    for i, (question, choices, _) in enumerate(rows):
+        asked, offered = texts.SAME_ITEM[i % len(texts.SAME_ITEM)](question, choices)
+        bad.append({"question": asked, "choices": offered, "answer": offered[0]})
+    bad += [{"clip_id": f"gen/-HG3Omg_89c_{i:06}"} for i in range(20)]
+    others = questions(len(rows), seed=12, defects=False)["choices"].to_list()
+    good = [
+        {
+            "question": row[0],
+            "choices": [row[1][0], *other[1:]] if i % 2 else other,
+            "answer": row[1][0] if i % 2 else other[0],
+        }
+        for i, (row, other) in enumerate(zip(rows, others, strict=True))
+    ]
+    return judged("leakage", bad, good)
 
 
 def duplicates() -> Counts:
@@ -250,6 +273,7 @@ PLANTS: dict[str, Callable[[], Counts]] = {
     "grounded": grounded,
     "distractors": distractors,
     "overlap": overlap,
+    "leakage": leakage,
     "duplicates": duplicates,
     "answer_frequency": answer_frequency,
     "templates": templates,

@@ -379,3 +379,17 @@ QUESTIONS_THAT_SHARE_NONE = (
     ("Is it a man or a woman who speaks?", ("a man", "a woman")),
     ("谁在说话？", ("男人", "女人", "孩子")),
 )
+
+SAME_ITEM = (
+    lambda question, choices: (question, choices),
+    lambda question, choices: (question.upper(), choices[::-1]),
+    lambda question, choices: (question.replace("?", " ...?"), [f"{choice.capitalize()}." for choice in choices]),
+    lambda question, choices: (question, [*choices[:3], "something else"]),
+    lambda question, choices: (question, ["a tap that drips", *choices[1:]]),
+    lambda question, choices: (f"Listen to the audio. {question}", choices),
+    lambda question, choices: (f"{question} Choose one of the answers below.", choices),
+    lambda question, choices: (question.replace("Which", "What").replace("What", "Which"), choices),
+    lambda question, choices: (f"{question.rpartition(' ')[0]} here?", choices),
+    lambda question, choices: (question, [*choices, "none of these"]),
+)
+"""Ways in which a test item comes into a set: (question, choices) → the same."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from datagen import language
+from datagen import language, leakage
 from datagen.audio import Audio, decode_ahead, input_audio, sha256, silenced
 from datagen.baselines import baselines
 from datagen.captioners import CAPTIONERS
@@ -87,6 +87,8 @@ class Config:
     language: str = "English"
     license: tuple[str, ...] = ()
     exclude_media: Path | None = None
+    against: tuple[str, ...] = ()
+    against_audio: Path | None = None
     limit: int | None = None
     target: int | None = None
     split: float = 0.1
@@ -123,7 +125,8 @@ class Config:
             raise UsageError(
                 f"--second-reader-model {self.second_reader_model}: there is no first: add --reader-model ID"
             )
-        _ = self.chain
+        if (self.against or self.against_audio) and "leakage" not in self.chain:
+            raise UsageError("--against: no filter compares with it: add leakage to --filters")
         if not 0 <= self.split < 1:
             raise UsageError(f"--split {self.split}: give a share of clips for validation, 0 or more and less than 1")
         if self.questions not in ("generated", "human", "both"):
@@ -245,7 +248,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
         run.check_inputs(inputs)
         if config.dry_run:
             return estimate(config, survey.clips, parts.probes, clients)
-        fingerprints = {"inputs": inputs, "derivation": derivation(config)}
+        fingerprints = {"inputs": inputs, "derivation": derivation(config, parts.context)}
         run.save(status="running", config=public(config), fingerprints=fingerprints)
 
         spool, meter = Spool(run), Usage()
@@ -333,6 +336,7 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
         together=survey.together, readings=config.readings, policy_samples=config.policy_samples,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
         second_reader=clients.get("second_reader"), policy=clients.get("policy"),
+        against=leakage.read(config.against, config.against_audio) if config.against or config.against_audio else None,
     )  # fmt: skip
     made = {name: make_filter(name, value, context) for name, value in config.chain.items() if asks(name, context)}
     return Parts(
@@ -369,10 +373,10 @@ def make_filter(name: str, value: str | None, context: Context) -> Any:
 
 
 def asks(name: str, context: Context) -> bool:
-    """Whether the filter can be put: false for one that asks a model and is left out as none is there."""
+    """Whether the filter can be put: false for one whose `role` is nobody's, so that it is left out."""
     factory = filter_factory(name)
-    role = getattr(factory, "role", "reader")
-    return hasattr(factory, "judge") or name in MEASURES or getattr(context, role) is not None
+    role = getattr(factory, "role", "" if hasattr(factory, "judge") else "reader")
+    return not role or name in MEASURES or getattr(context, role) is not None
 
 
 def admitted(rows: Iterable[Clip | Failure], config: Config) -> Iterator[Clip | Failure]:
@@ -463,14 +467,15 @@ def identities(config: Config, clients: Mapping[str, Client]) -> list[str]:
     ]
 
 
-def derivation(config: Config) -> dict[str, Any]:
+def derivation(config: Config, context: Context) -> dict[str, Any]:
     """What only the dataset depends on: it may change in place, and nothing is paid again."""
     from importlib.metadata import version
 
     return {
         "filters": list(config.filters), "reader": config.reader_model or config.model, "readings": config.readings,
         "second_reader": config.second_reader_model, "policy": config.policy_model,
-        "policy_samples": config.policy_samples, "split": config.split, "limit": config.limit,
+        "policy_samples": config.policy_samples, "against": context.against.identity if context.against else [],
+        "split": config.split, "limit": config.limit,
         "target": config.target, "version": version("datagen-audioqa"),
     }  # fmt: skip
 
@@ -649,13 +654,12 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
             alive = alive.with_columns(found["score"].alias(name), low, high)
         out = alive.filter(~found["keep"]).with_columns(
             stage=pl.lit(name),
-            reason=found.filter(~pl.col("keep"))["reason"],
-            score=found.filter(~pl.col("keep"))["score"],
+            **{name: found.filter(~pl.col("keep"))[name] for name in ("reason", "score", "error")},
         )
         step = {"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)}
         funnel.append(step | notes)
         alive = alive.filter(found["keep"])
-        verdicts.append(found)
+        verdicts.append(found.drop("error"))
         dropped.append(rejected_rows(out))
     if config.target and alive.height > config.target:
         alive, surplus = to_target(alive, config)
@@ -674,7 +678,7 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
 def verdicts_of(
     name: str, value: str | None, context: Context, alive: pl.DataFrame, probed: pl.DataFrame
 ) -> tuple[pl.DataFrame | None, dict[str, Any]]:
-    """What one filter says of `alive`, in its order, and what the funnel says beside the counts.
+    """What one filter says of `alive`, in its order, with `error`, and what the funnel says beside the counts.
 
     A probe without a reader has no verdicts and is `skipped`; other filters may have `notes` (name → figure or text).
     """
@@ -682,27 +686,25 @@ def verdicts_of(
 
     said: dict[str, Any] = {}
     if not asks(name, context):
-        return None, {"skipped": "no reader"}
+        return None, {"skipped": "no --against" if name == "leakage" else "no reader"}
     judge = make_filter(name, value, context)
     if hasattr(judge, "judge"):
         found = judge.judge(alive)
-        blank = {
-            "keys": pl.lit([], pl.List(pl.String)),
-            "low": pl.lit(None, pl.Float64),
-            "high": pl.lit(None, pl.Float64),
-        }
-        found = found.with_columns(**{column: value for column, value in blank.items() if column not in found.columns})
         if notes := getattr(judge, "notes", {}):
             said = {"notes": notes}
     else:
         found = probe_verdicts(alive, probed.filter(pl.col("filter") == name), measure=name in MEASURES)
-    return found.with_columns(filter=pl.lit(name)).select(schema(Verdict).names), said
+    none = pl.lit(None, pl.Float64)
+    blank = {"keys": pl.lit([], pl.List(pl.String)), "low": none, "high": none, "error": pl.lit("")}
+    found = found.with_columns(**{column: value for column, value in blank.items() if column not in found.columns})
+    return found.with_columns(filter=pl.lit(name)).select(*schema(Verdict).names, "error"), said
 
 
 def questions_with_captions(spool: Spool) -> pl.DataFrame:
-    """The questions in order, with `captions` (list[str]) and what the dataset says of the clip.
+    """The questions in order, with `captions` (list[str]), what the dataset says of the clip, and where its audio is.
 
-    `start` and `end` are seconds into the recording that `media_id` names, or into the file where there is none.
+    `start` and `end` are seconds into the recording that `media_id` names, or into the file where there is none;
+    `cut_start` and `cut_end` into the file `path`.
     """
     import polars as pl
 
@@ -710,7 +712,7 @@ def questions_with_captions(spool: Spool) -> pl.DataFrame:
     clips = spool.read(Clip).rename({"id": "clip_id"})
     offset = pl.col("media_start")
     clips = clips.select(
-        "clip_id", "source", "media_id", "sha256",
+        "clip_id", "source", "media_id", "sha256", "path", cut_start="start", cut_end="end",
         start=pl.coalesce(offset + pl.col("start").fill_null(0.0), "start"),
         end=pl.coalesce(offset + pl.col("end"), "end", "media_end"),
     )  # fmt: skip
@@ -744,7 +746,7 @@ def rejected_rows(out: pl.DataFrame) -> pl.DataFrame:
     """Dropped questions in the form of rejected.parquet."""
     import polars as pl
 
-    out = out.rename({"id": "question_id"}).with_columns(error=pl.lit(""), raw=pl.lit(""), key=pl.lit(""))
+    out = out.rename({"id": "question_id"}).with_columns(raw=pl.lit(""), key=pl.lit(""))
     return out.select(schema(Failure).names)
 
 
@@ -756,7 +758,7 @@ def to_target(alive: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, pl.Dat
 
     rank = pl.Series([derive(config.seed, "target", q) for q in alive["id"]], dtype=pl.UInt64).rank("ordinal")
     surplus = alive.filter(rank > config.target).with_columns(
-        stage=pl.lit("target"), reason=pl.lit("beyond_target"), score=pl.lit(None, pl.Float64)
+        stage=pl.lit("target"), reason=pl.lit("beyond_target"), score=pl.lit(None, pl.Float64), error=pl.lit("")
     )
     return alive.filter(rank <= config.target), surplus
 

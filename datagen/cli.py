@@ -152,6 +152,11 @@ def build_command(
     language: Annotated[str, typer.Option(help="Language of captions and questions, by name or code.")] = "English",
     license: Annotated[str | None, typer.Option(help="Only clips under these licences, comma-separated.")] = None,
     exclude_media: Annotated[Path | None, typer.Option(help="File of media ids to leave out, one a line.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Benchmarks whose items to leave out: names, files or lists of ids, comma-separated."),
+    ] = None,
+    against_audio: Annotated[Path | None, typer.Option(help="Folder of the benchmarks' audio.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many clips.")] = None,
     target: Annotated[int | None, typer.Option(help="Go on until this many questions are kept.")] = None,
     split: Annotated[float, typer.Option(help="Share of clips for validation.")] = 0.1,
@@ -188,7 +193,8 @@ def build_command(
             model_revision=model_revision, questions=questions,
             questions_per_clip=questions_per_clip,
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
-            license=names(license), exclude_media=exclude_media, limit=limit, target=target, split=split, seed=seed,
+            license=names(license), exclude_media=exclude_media, against=names(against), against_audio=against_audio,
+            limit=limit, target=target, split=split, seed=seed,
             workers=workers, ledger=ledger, max_cost=max_cost, price=prices(price), patience=patience,
             retry_failed=retry_failed, dry_run=dry_run,
         )

@@ -6,8 +6,8 @@
     exact_question   the words of the question, and of all its choices in any order, are an item's
     same_audio       the sound is that of a benchmark's recording (`datagen.fingerprint`, or equal decoded audio)
     media_id         the clip is cut from a recording that a benchmark uses (`datagen.media`)
-    text_overlap     more than half of an item's runs of 8 words are here, one with a choice; or 13 words up to a
-                     choice, for two choices and half of all (`datagen.overlap`)
+    text_overlap     two and about half of an item's choices are here, after runs of 8 words of its question; with runs
+                     of 13, half of them (`datagen.text_leakage`)
 
 What is common does not count: what more than 10 clips or items share, be it a run of words or a question with all its
 choices, is a wording ("how many speakers are there", one, two, three, four); and an item of fewer than 8 words in all
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen import mcq
+from datagen.audio_leakage import Recordings
 from datagen.errors import UsageError
 from datagen.media import media_ids
-from datagen.overlap import overlaps
-from datagen.recordings import Recordings
 from datagen.rows import SUFFIXES
+from datagen.text_leakage import overlaps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +51,12 @@ class Benchmarks:
     """name, sha256, version, items, media (ids) of each file: what the card says."""
     recordings: Recordings | None = None
     """The benchmarks' audio, where it is at hand."""
+
+    @property
+    def identity(self) -> list[str]:
+        """What the verdicts depend on: the hash of each file, and the names and sizes of the audio."""
+        heard = [] if self.recordings is None else [self.recordings.identity]
+        return [source["sha256"] for source in self.sources] + heard
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +127,8 @@ def _list_of_ids(path: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, An
         content = path.read_bytes()
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--against {path}: {error}: give a text file with one media id a line") from None
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"--against {path}: {why}: give a text file with one media id a line") from None
     media = {key: f"{path.name} {line}" for line in reversed(lines) for key in media_ids([line], known=True)}
     source = {"name": path.name, "sha256": hashlib.sha256(content).hexdigest(), "version": "list of media ids"}
     return pl.DataFrame(schema=_columns()), media, source
@@ -157,7 +164,7 @@ def compare(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
 
     `table`: question, choices and, where there are, clip_id, media_id, audio; for the sound, path, cut_start, cut_end
     and sha256 (see `Recordings.met`). Score: 1 for equal texts and ids, the share of its landmarks for the
-    sound, else the greatest share of an item's runs of words, also of rows with no reason; null without items.
+    sound, else that of `text_leakage.OVERLAP`, also of rows with no reason; null without items.
     """
     import polars as pl
 
@@ -179,9 +186,7 @@ def _by_words(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
     pairs = overlaps(table, clip_key(table), items).with_columns(rank=_rank())
     best = pairs.sort("row", "rank", -pl.col("score"), "item").unique("row", keep="first", maintain_order=True)
     name = items["name"].gather(best["item"])
-    share = pl.format(": {} % of its words", (100 * pl.col("score")).round().cast(pl.Int64))
-    told = pl.when(pl.col("reason") == "text_overlap").then(share).otherwise(pl.lit(""))
-    met = pl.when(pl.col("reason") == "").then(pl.lit("")).otherwise(pl.concat_str(name, told))
+    met = pl.when(pl.col("reason") == "").then(pl.lit("")).otherwise(name)
     return best.select("row", "rank", "reason", "score", met=met)
 
 

@@ -1,12 +1,14 @@
 """Runs of words that the questions of two sets share, as hashes in numpy: a million questions in seconds.
 
-A question is known by its runs of 8 words, and for each choice by the run that ends with it, those before the choice
-being the question's. So neither the order of the choices nor one choice among four decides:
+A question is known by its runs of 8 words, and for each choice by two runs that end with it, the words before being
+the question's last, or its first. So neither the order of the choices nor one choice among four decides, nor a word
+that was changed at one end of the question:
 
     "What can be heard right after the long whistle?"  a dog | a bell
-    what can be heard right after the long      …      after the long whistle a dog      after the long whistle a bell
+    what can be heard right after the long      …
+    right after the long whistle a dog          what can be heard right after a dog          and so for "a bell"
 
-A run that ends with a choice may be shorter, where there are no more words; then it is the question and the choice.
+A run with a choice may be shorter, where there are no more words; then it is the question and the choice.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ RUN, LONG = 8, 13
 """Words of a run, as in GPT-3's decontamination (Brown et al. 2020, https://arxiv.org/abs/2005.14165, app. C)."""
 BASE = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that the powers of it never vanish modulo 2^64."""
-RUNS = ("asked", "ending", "long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Texts:
     size: NDArray[np.int64]
     """(rows,): words of question and choices."""
     runs: dict[str, tuple[NDArray[np.int64], U64]]
-    """(row, hash) of every run: `asked`, of 8 words of the question; `ending`, of 8 that end with a choice, or fewer;
-    `long`, of 13 that end with a choice."""
+    """(row, hash) of every run: `asked`, of 8 words of the question; `ending` and `beginning`, of 8, or fewer, of its
+    end, or beginning, and a choice; `long`, of 13 of its end and a choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,9 @@ def hashed(table: pl.DataFrame) -> Texts:
     np.add.at(total, owner[some], each[some])
     runs = {
         "asked": _rolling(asked, RUN),
-        "ending": (owner[some], _ends_of_choices(asked, choices, owner, RUN)[some]),
-        "long": (owner[full], _ends_of_choices(asked, choices, owner, LONG)[full]),
+        "ending": (owner[some], _joined(_tails(asked, RUN), choices, owner, RUN)[some]),
+        "beginning": (owner[some], _joined(_heads(asked, RUN), choices, owner, RUN)[some]),
+        "long": (owner[full], _joined(_tails(asked, LONG), choices, owner, LONG)[full]),
     }
     size = asked.lengths + np.bincount(owner, choices.lengths, table.height).astype(np.int64)
     return Texts(_mixed(_whole(asked)) * BASE + total, size, runs)
@@ -116,10 +118,20 @@ def _tails(words: _Words, n: int) -> list[U64]:
     return tails
 
 
-def _ends_of_choices(asked: _Words, choices: _Words, owner: NDArray[np.int64], n: int) -> U64:
-    """For each choice the hash of the n words that end with it, those before it being the question's."""
-    own, before = _tails(choices, n)[n], _tails(asked, n)
-    size = np.minimum(choices.lengths, n)
+def _heads(words: _Words, n: int) -> list[U64]:
+    """For s = 0 … n, the hashes of the first s words of every text, of all of them where it has fewer."""
+    heads = [np.zeros(len(words.lengths), np.uint64)]
+    for s in range(n):
+        there = words.lengths > s
+        more = heads[-1].copy()
+        more[there] = more[there] * BASE + words.values[(words.ends - words.lengths + s)[there]]
+        heads.append(more)
+    return heads
+
+
+def _joined(before: list[U64], choices: _Words, owner: NDArray[np.int64], n: int) -> U64:
+    """For each choice the hash of n words: its last n, and `before` it as many of the question's as are left."""
+    own, size = _tails(choices, n)[n], np.minimum(choices.lengths, n)
     result = own.copy()
     for k in range(n):
         some = size == k

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from datagen.errors import UsageError
 
 if TYPE_CHECKING:
+    from datagen.leakage import Benchmarks
     from datagen.llm import Client
     from datagen.prompts import Prompts
 
@@ -59,6 +60,8 @@ class Context:
     reader: Client | None = None
     second_reader: Client | None = None
     policy: Client | None = None
+    against: Benchmarks | None = None
+    """Test items that no question may meet (`--against`)."""
 
 
 def resolve(kind: str, name: str, table: Mapping[str, str], *methods: str) -> Any:

@@ -37,8 +37,8 @@ BUILT_FROM = (
     "source", "annotations", "audio", "captioner", "captions_per_clip", "generator", "model", "base_url",
     "captioner_model", "captioner_url", "reader_model", "reader_url", "second_reader_model", "second_reader_url",
     "policy_model", "policy_url", "readings", "policy_samples", "model_revision", "questions",
-    "questions_per_clip", "filters", "prompts", "language", "license", "exclude_media", "limit", "target", "split",
-    "seed",
+    "questions_per_clip", "filters", "prompts", "language", "license", "exclude_media", "against", "against_audio",
+    "limit", "target", "split", "seed",
 )  # fmt: skip
 """The options of a build on which its dataset depends."""
 FIGURES = (
@@ -152,6 +152,8 @@ def without_paths(name: str, value: Any) -> Any:
         items = [item.partition("=") for item in (value.split(",") if isinstance(value, str) else value)]
         named = [f"{key}{equals}{public_name(model)}" for key, equals, model in items]
         return ",".join(named) if isinstance(value, str) else named
+    if isinstance(value, list):
+        return [public_name(item) for item in value]
     return public_name(value) if isinstance(value, str) else value
 
 

@@ -60,6 +60,7 @@ FILTERS: dict[str, str] = {
     "grounded": "datagen.filters.grounded:Grounded",
     "distractors": "datagen.filters.distractors:Distractors",
     "overlap": "datagen.filters.overlap:Overlap",
+    "leakage": "datagen.filters.leakage:Leakage",
     "duplicates": "datagen.filters.duplicates:Duplicates",
     "answer_frequency": "datagen.filters.answer_frequency:AnswerFrequency",
     "templates": "datagen.filters.templates:Templates",
@@ -77,6 +78,7 @@ PROBES: dict[str, str] = {
 }
 DEFAULT = (
     "wellformed", "answerable", "modality", "relation", "distractors", "overlap", "grounded", "consistency",
-    "duplicates", "balance",
+    "leakage", "duplicates", "balance",
 )  # fmt: skip
-"""In the order of the funnel; a probe without a reader model is left out, and the funnel says so."""
+"""In the order of the funnel; a probe without a reader model, and `leakage` without `--against`, is left out, and the
+funnel says so."""

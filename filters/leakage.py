@@ -19,8 +19,8 @@ class Leakage:
     """Questions that meet a test item of `--against`: the same words, or a clip of the same recording.
 
     Reasons `exact_question`, `same_audio`, `media_id`, `text_overlap` (see `datagen.leakage`); what was met stands in
-    the `error` of rejected.parquet. Score: the greatest share of an item's runs of words, or of landmarks. Notes: the
-    benchmarks, and audio that could not be read.
+    the `error` of rejected.parquet. Score: how much of an item is there, also where it is kept, or the share of
+    landmarks. Notes: the benchmarks, and audio that could not be read.
     """
 
     role = "against"
@@ -33,7 +33,8 @@ class Leakage:
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`; with the column `error` beside."""
         found = compare(table, self.benchmarks)
-        self.notes = {"against": [source["name"] for source in self.benchmarks.sources]}
+        named = [f"{source['name']} {source['sha256'][:8]}" for source in self.benchmarks.sources]
+        self.notes = {"against": ", ".join(named)}
         recordings = self.benchmarks.recordings
         if recordings and recordings.unread:
             self.notes["audio_not_read"] = len(recordings.unread)

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["COMMON", "LEAST_RUNS", "OVERLAP", "overlaps"]
+__all__ = ["COMMON", "OVERLAP", "overlaps"]
 
-OVERLAP, LEAST_RUNS = 0.5, 3
-"""An item is met when more than this share of its runs of 8 words is there, at least so many, one with a choice."""
+OVERLAP, LEAST_RUNS, CHOICES = 0.5, 3, 0.75
+"""An item is met from this score, with at least so many shared runs, two of them with choices. The score is, to three
+quarters, the share of its choices that come with the question's end (or with its beginning, whichever is more), and to
+one the share of its question's own runs: a question alone never meets, nor does it with one choice."""
 COMMON = 10
 """What more clips of the set, or more items, than this have is a wording, and counts nowhere."""
 SLICE = 100_000
@@ -30,7 +32,7 @@ def overlaps(table: pl.DataFrame, clip: pl.Series, items: pl.DataFrame) -> pl.Da
     """(row, item, reason, score) of pairs of a row and an item, numbers from 0, that share words.
 
     Reason `exact_question` (the same words in the question and in the choices, in any order), `text_overlap`, or ""
-    for a lesser share; score is the share of the item's runs. `table`, `items`: question, choices; `clip` names the
+    for a lesser score (see OVERLAP). `table`, `items`: question, choices; `clip` names the
     audio of each row.
     """
     import polars as pl
@@ -85,15 +87,18 @@ def _met(mine: pl.DataFrame, theirs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
 def _judged(pairs: pl.DataFrame, totals: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    is_ = {kind: (pl.col("kind") == kind) for kind in ("asked", "ending", "long", "whole")}
-    count = pairs.group_by("row", "item").agg(**{kind: flag.sum() for kind, flag in is_.items()})
-    total = totals.filter(is_["asked"] | is_["ending"]).group_by("item").agg(pl.col("runs").sum())
+    kinds = ("asked", "ending", "beginning", "long", "whole")
+    count = pairs.group_by("row", "item").agg(**{kind: (pl.col("kind") == kind).sum() for kind in kinds})
+    of = {f"of_{kind}": pl.col("runs").filter(pl.col("kind") == kind).sum().replace(0, None) for kind in kinds}
     size = items.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("item"), size=pl.col("choices").list.len())
-    count = count.join(total, on="item", how="left").join(size, on="item")
-    shared = pl.col("asked") + pl.col("ending")
-    count = count.with_columns(score=pl.when(pl.col("whole") > 0).then(1.0).otherwise(shared / pl.col("runs")))
-    overlap = (pl.col("score") > OVERLAP) & (shared >= LEAST_RUNS) & (pl.col("ending") > 0)
+    count = count.join(totals.group_by("item").agg(**of), on="item", how="left").join(size, on="item")
+    whole, asked = pl.col("whole") > 0, pl.col("asked") / pl.col("of_asked")
+    chosen = pl.max_horizontal(pl.col(kind) / pl.col(f"of_{kind}") for kind in ("ending", "beginning"))
+    score = CHOICES * chosen + (1 - CHOICES) * pl.coalesce(asked, chosen)
+    count = count.with_columns(
+        score=pl.when(whole).then(1.0).otherwise(score).fill_null(0.0), choices=pl.max_horizontal("ending", "beginning")
+    )
+    enough = (pl.col("choices") >= 2) & (pl.col("asked") + pl.col("choices") >= LEAST_RUNS)
     long = (pl.col("long") >= 2) & (2 * pl.col("long") >= pl.col("size"))
-    partly = pl.when(overlap | long).then(pl.lit("text_overlap")).otherwise(pl.lit(""))
-    reason = pl.when(pl.col("whole") > 0).then(pl.lit("exact_question")).otherwise(partly)
-    return count.select("row", "item", reason=reason, score=pl.col("score").fill_null(0.0))
+    partly = pl.when((pl.col("score") >= OVERLAP) & enough | long).then(pl.lit("text_overlap")).otherwise(pl.lit(""))
+    return count.select("row", "item", "score", reason=pl.when(whole).then(pl.lit("exact_question")).otherwise(partly))

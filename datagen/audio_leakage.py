@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,12 @@ class Recordings:
         self._index: Index | None = None
         self._equal: dict[str, str] = {}
         self._known: dict[str, tuple[float, str] | None] = {}
+
+    @property
+    def identity(self) -> str:
+        """A hash of the files' names and sizes."""
+        listing = "\n".join(f"{file.relative_to(self.folder)} {file.stat().st_size}" for file in self.files)
+        return hashlib.sha256(listing.encode(errors="backslashreplace")).hexdigest()
 
     def met(self, clips: pl.DataFrame) -> dict[str, tuple[float, str]]:
         """SHA-256 of a clip → (share of its landmarks, what it is the sound of), of those of `clips` that are.
