@@ -34,7 +34,7 @@ def test_captioners_and_their_models_in_order(text, captioners):
     [
         ("acoustic,acoustic", "names 'acoustic' twice"),
         ("mine:A=x,mine:A=y", "names 'mine:A' twice"),
-        ("mine:A=", "names no model: use mine:A=MODEL"),
+        ("mine:A=", "names no MODEL: use mine:A=MODEL"),
         (" , ", "names none"),
     ],
 )
