@@ -86,7 +86,7 @@ def test_a_wrong_call_is_told_in_one_line_and_leaves_nothing(here, monkeypatch, 
     ("text", "says"),
     [
         ("source == 1", "(at line 1, column 9): give a TOML file"),
-        ("sauce = 'demo'", "unknown key 'sauce': use annotations"),
+        ("sauce = 'demo'", "unknown key 'sauce': use against"),
         ("help = true", "unknown key 'help'"),
         ("limit = true", "limit = true: give a value like that of the flag"),
         ("limit = {a = 1}", 'limit = {"a": 1}: give a value like that of the flag'),
