@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMON", "OVERLAP", "overlaps"]
 
-OVERLAP, LEAST_RUNS, CHOICES = 0.5, 3, 0.75
+OVERLAP, LEAST_RUNS, CHOICES = 0.55, 3, 0.75
 """An item is met from this score, with at least so many shared runs, two of them with choices. The score is, to three
 quarters, the share of its choices that come with the question's end (or with its beginning, whichever is more), and to
 one the share of its question's own runs: a question alone never meets, nor does it with one choice."""
