@@ -12,11 +12,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import planted_texts as texts
 import polars as pl
 from generated import questions
+from planted_probes import PROBED, items, verdicts_on
 
 from datagen.baselines import baselines
 from datagen.filters import FILTERS
@@ -265,6 +267,13 @@ def balance() -> Counts:
     return found
 
 
+def probed(name: str) -> Counts:
+    """A filter that asks a model, which is scripted."""
+    value, change = PROBED[name]
+    rows = items(change)
+    return counts(verdicts_on(name, value, rows), [planted for _, _, planted in rows])
+
+
 PLANTS: dict[str, Callable[[], Counts]] = {
     "wellformed": wellformed,
     "answerable": answerable,
@@ -280,6 +289,7 @@ PLANTS: dict[str, Callable[[], Counts]] = {
     "length": length,
     "positions": positions,
     "balance": balance,
+    **{name: partial(probed, name) for name in PROBED},
 }
 """Filter → what it made of its planted rows."""
 
