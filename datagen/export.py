@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from datagen.dataset import SPLITS
+from datagen.dataset import SPLITS, measured
 from datagen.errors import UsageError
 from datagen.multiple_choice import Style, render, solution
+from datagen.records import MEASURES
 from datagen.run import finished, replacing
 from datagen.sources.attach import AudioFolder
 from datagen.sources.files import MEANING
@@ -186,7 +187,7 @@ def export(
                 continue
             row["prompt"] = render(row["question"], row["choices"], style)
             row["solution"] = solution(row["choices"], row["answer_index"], style)
-            written.add(kind.record(row) | ({"captions": row["captions"]} if captions else {}))
+            written.add(kind.record(row) | {name: row[name] for name in (*MEASURES, "captions") if name in row})
         written.close()
         if not written.rows:
             raise UsageError(nothing(run, split, audio, skipped))
@@ -225,14 +226,15 @@ def shards_of(run: Path, splits: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def read(shards: Sequence[tuple[str, Path]], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of the shards with their `split`. Raises UsageError for a file that cannot be read."""
+    """The rows of the shards with their `split` and measures. Raises UsageError for a file that cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for split, path in shards:
         try:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(1_000, columns=columns):
+                wanted = [*columns, *measured(file.schema_arrow.names)]  # of measures the number, without its interval
+                for batch in file.iter_batches(1_000, columns=wanted):
                     for row in batch.to_pylist():
                         yield row | {"split": split}
         except (OSError, KeyError, pa.ArrowException) as error:

@@ -20,6 +20,7 @@ from model_server import ModelServer
 from datagen.audio import input_audio, load, silenced
 from datagen.build import Config, build
 from datagen.errors import UsageError
+from datagen.export import export
 from datagen.filters import PROBES
 from datagen.filters.consistency import Consistency
 from datagen.filters.readings import reached
@@ -290,6 +291,16 @@ def test_the_card_and_the_figures_hold_their_means(run):
         assert told["low"] <= told["mean"] <= told["high"] and f"| `{name}` |" in card
         assert f"{told['mean']:.2f} ({told['low']:.2f} to {told['high']:.2f}), {told['n']} questions" in card
         assert name in (run[0] / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["trl", "mmau"])
+def test_exports_hold_the_measures(run, name, tmp_path):
+    export(run[0], name, tmp_path / "out", split="all")
+    text = (tmp_path / "out").read_text()
+    records = json.loads(text) if name == "mmau" else [json.loads(line) for line in text.splitlines()]
+    kept = pl.concat(pl.read_parquet(run[0] / f"dataset/data/{s}-*.parquet") for s in ("train", "validation"))
+    assert [{m: record[m] for m in MEASURES} for record in records] == kept.select(MEASURES).to_dicts()
+    assert not any(key.endswith(("_low", "_high")) for record in records for key in record)
 
 
 def test_a_dry_run_counts_what_is_asked(run, config, tmp_path, served):
