@@ -1,6 +1,6 @@
 """Kill -9 at random moments, then run again: are the bytes those of an undisturbed run, is an answer asked twice?
 
-    python benchmarks/kill.py [--kills 20] [--clips 24] [--json]
+    python benchmarks/kill.py [--kills 20] [--clips 24] [--json] [-- OPTIONS of the build]
 
 A model server on loopback, in a process of its own, answers equal requests equally (tests/world.py). Each round starts
 `datagen build` on generated clips, ends it by SIGKILL at a moment drawn by seed from the length of an undisturbed run
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,12 @@ def committed(run: Path) -> int:
             return 0
 
 
-def build(run: Path, clips: Path, url: str, kill_after: float | None = None) -> float:
+def build(run: Path, clips: Path, url: str, options: Sequence[str] = (), kill_after: float | None = None) -> float:
     """Runs one build and returns its seconds; with `kill_after`, ends it by SIGKILL then if it is still running."""
     command = [*BUILD, "--audio", str(clips), "--base-url", url, "--out", str(run), "--captions-per-clip", "2"]
     started = time.monotonic()
-    job = subprocess.Popen([*command, "--questions-per-clip", "2", "--workers", "3"], stderr=subprocess.PIPE, text=True)
+    command += ["--questions-per-clip", "2", "--workers", "3", *options]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         _, said = job.communicate(timeout=kill_after if kill_after is not None else 300)
     except subprocess.TimeoutExpired:
@@ -95,21 +96,21 @@ def build(run: Path, clips: Path, url: str, kill_after: float | None = None) -> 
     return time.monotonic() - started
 
 
-def measure(kills: int, clips: int, seed: int, folder: Path) -> dict[str, Any]:
-    """One undisturbed run, then `kills` disturbed ones."""
+def measure(kills: int, clips: int, seed: int, folder: Path, options: Sequence[str] = ()) -> dict[str, Any]:
+    """One undisturbed run, then `kills` disturbed ones, all with the same `options`."""
     write_clips(folder / "clips", clips)
     with model_server(latency_ms=120) as url:
-        length = build(folder / "whole", folder / "clips", url)
+        length = build(folder / "whole", folder / "clips", url, options)
         unique, whole = stats(url)["unique"], digests(folder / "whole")
         moments = random.Random(seed)
         rounds = []
         for number in range(kills):
             run = folder / f"run{number}"
             stats(url, "reset")
-            build(run, folder / "clips", url, kill_after=moments.uniform(0.1, 1.0) * length)
+            build(run, folder / "clips", url, options, kill_after=moments.uniform(0.1, 1.0) * length)
             before, kept = stats(url), committed(run)
             stats(url, "reset")
-            build(run, folder / "clips", url)
+            build(run, folder / "clips", url, options)
             after = stats(url)
             rounds.append(
                 {
@@ -139,9 +140,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("options", nargs="*")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(args.kills, args.clips, args.seed, Path(folder))
+        found = measure(args.kills, args.clips, args.seed, Path(folder), args.options)
     print(json.dumps(found) if args.json else "\n".join(f"{name:<20} {value}" for name, value in found.items()))
     sys.exit(found["equal"] != found["kills"] or found["reasked_committed"] != 0)
 

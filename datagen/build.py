@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -35,6 +36,7 @@ from datagen.plugins import Context, SourceOptions, content_hash, resolve
 from datagen.progress import Progress
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
+from datagen.questions.repair import Repair, kinds, unlabelled
 from datagen.records import LEFT_OUT, MEASURES, Caption, Clip, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool, disk_free, run_to_end
 from datagen.sources import SOURCES, Listed
@@ -79,6 +81,7 @@ class Config:
     policy_url: str | None = None
     readings: int = 3
     policy_samples: int = 8
+    repair: bool = False
     model_revision: str = ""
     questions: str = "generated"
     questions_per_clip: int = 4
@@ -194,6 +197,7 @@ class Parts:
     captioners: dict[str, Captioner]
     writers: dict[str, Writer]
     probes: dict[str, Probe | Listener]
+    repair: Repair | None
     context: Context
 
     @property
@@ -282,7 +286,7 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
             ears = roles["transformers"][0]
     if "captioner" in asked or not NO_SERVER.issuperset(config.captioners):
         roles["captioner"] = (ears, config.captioner_url or config.base_url)
-    if "llm" in config.writers:
+    if "llm" in config.writers or config.repair:
         roles["writer"] = (config.model, config.base_url)
     if "reader" in asked:
         roles["reader"] = (config.reader_model or config.model, config.reader_url or config.base_url)
@@ -349,6 +353,7 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
         },
         writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
         probes={name: filter for name, filter in made.items() if not hasattr(filter, "judge")},
+        repair=Repair(context, made["blind"].probe if "blind" in made else None) if config.repair else None,
         context=context,
     )
 
@@ -474,7 +479,8 @@ def derivation(config: Config, context: Context) -> dict[str, Any]:
     return {
         "filters": list(config.filters), "reader": config.reader_model or config.model, "readings": config.readings,
         "second_reader": config.second_reader_model, "policy": config.policy_model,
-        "policy_samples": config.policy_samples, "against": context.against.identity if context.against else [],
+        "policy_samples": config.policy_samples, "repair": config.repair,
+        "against": context.against.identity if context.against else [],
         "split": config.split, "limit": config.limit,
         "target": config.target, "version": version("datagen-audioqa"),
     }  # fmt: skip
@@ -579,6 +585,9 @@ async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio 
             questions = take(
                 done, Question, await asyncio.gather(*(w.write(clip, captions) for w in parts.writers.values()))
             )
+            if parts.repair:
+                stage = "repair"
+                questions = await mended(config, parts.repair, done, questions, captions)
             stage = "read"
             await probe(config, parts, done, questions, captions, heard)
         except OverBudget as error:
@@ -596,6 +605,25 @@ def take(done: Done, kind: type, batches: Iterable[Sequence[Any]]) -> list[Any]:
     return [row for row in rows if isinstance(row, kind)]
 
 
+async def mended(
+    config: Config, repair: Repair, done: Done, questions: list[Question], captions: list[Caption]
+) -> list[Question]:
+    """The questions, each mended where it can be; the mended one takes the place of what was."""
+
+    async def one(question: Question) -> Sequence[Question | Failure]:
+        # Only the labels are worth anything where the wording is dropped all the same; these cost nothing.
+        return [question] if hopeless(config, unlabelled(question)) else await repair.mend(question, captions)
+
+    found = await asyncio.gather(*map(one, questions))
+    done.rows = [row for row in done.rows if not isinstance(row, Question)]
+    return take(done, Question, found)
+
+
+def hopeless(config: Config, question: Question) -> bool:
+    """Whether a filter of PROBLEMS drops the question by its wording."""
+    return any(problem(question) for name, problem in PROBLEMS.items() if name in config.chain)
+
+
 async def sounds(parts: Parts, audio: Audio) -> tuple[Any, ...]:
     """The clip and silence of its length as a model gets them; nothing where no filter listens."""
     if not any(hasattr(filter, "hear") for filter in parts.probes.values()):
@@ -608,8 +636,7 @@ async def probe(
     heard: tuple[Any, ...],
 ) -> None:  # fmt: skip
     """Puts every probe to every question that the filters of PROBLEMS let through."""
-    problems = [problem for name, problem in PROBLEMS.items() if name in config.chain]
-    questions = [question for question in questions if not any(problem(question) for problem in problems)]
+    questions = [question for question in questions if not hopeless(config, question)]
 
     def put(filter: Any, question: Question) -> Any:
         return filter.hear(question, *heard) if hasattr(filter, "hear") else filter.probe(question, captions)
@@ -847,6 +874,7 @@ def describe(
         "licenses": licenses(run),
         "baselines": baselines(judged.kept),
         "measures": measures(config, judged.kept),
+        "repaired": repaired(judged.kept) if config.repair else {},
         "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": run.rows(Clip)}},
         "list_price_usd": meter.cost_usd if clients else 0.0,
     }
@@ -863,6 +891,12 @@ def measures(config: Config, kept: pl.DataFrame) -> dict[str, Any]:
             told |= {"mean": mean.value, "low": mean.low, "high": mean.high}
         found[name] = told
     return found
+
+
+def repaired(kept: pl.DataFrame) -> dict[str, int]:
+    """What was mended → kept questions of which it was, in order of name."""
+    provenances = kept["provenance"].filter(kept["provenance"].str.contains('"repair":', literal=True))
+    return dict(sorted(Counter(kind for text in provenances for kind in kinds(json.loads(text))).items()))
 
 
 def local_models(config: Config, run: Run) -> list[dict[str, str]]:

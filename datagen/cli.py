@@ -139,6 +139,13 @@ def build_command(
     policy_url: Annotated[str | None, typer.Option(help="Its server; its key: POLICY_API_KEY.")] = None,
     readings: Annotated[int, typer.Option(help="Times a filter asks one question, choices in another order.")] = 3,
     policy_samples: Annotated[int, typer.Option(help="Samples of the policy for each question.")] = 8,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Let the writer mend answers that are too long and, with filter blind, choices that are too easy.",
+        ),
+    ] = False,
     model_revision: Annotated[str, typer.Option(help="Part of the models' identity in the ledger.")] = "",
     questions: Annotated[str, typer.Option(help="generated, human (the corpus's own) or both.")] = "generated",
     questions_per_clip: Annotated[int, typer.Option(help="Questions written for each clip.")] = 4,
@@ -190,8 +197,7 @@ def build_command(
             captioner_model=captioner_model, captioner_url=captioner_url, reader_model=reader_model,
             reader_url=reader_url, second_reader_model=second_reader_model, second_reader_url=second_reader_url,
             policy_model=policy_model, policy_url=policy_url, readings=readings, policy_samples=policy_samples,
-            model_revision=model_revision, questions=questions,
-            questions_per_clip=questions_per_clip,
+            repair=repair, model_revision=model_revision, questions=questions, questions_per_clip=questions_per_clip,
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
             license=names(license), exclude_media=exclude_media, against=names(against), against_audio=against_audio,
             limit=limit, target=target, split=split, seed=seed,

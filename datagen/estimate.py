@@ -1,7 +1,8 @@
 """`datagen build --dry-run`: calls, tokens and cost of a build if nothing were in the ledger yet.
 
 Text counts as a token per 4 characters, audio as 25 tokens a second (Qwen2-Audio's rate) of clips of 10 s; answers as
-80 tokens a caption, 120 a question, 8 a reading and 40 a sample of the policy. The figures are estimates and say so.
+80 tokens a caption, 120 a question, 8 a reading and 40 a sample of the policy. `--repair` counts as if every question
+had to be mended in every way. The figures are estimates and say so.
 """
 
 from __future__ import annotations
@@ -56,12 +57,15 @@ def estimate(config: Config, clips: int, probes: Mapping[str, Any], clients: Map
 def making(config: Config, prompts: Prompts) -> list[Calls]:
     """What captions and questions take."""
     captions, questions = config.captions_per_clip, config.questions_per_clip
+    mends = questions * config.repair * (2 if "blind" in config.chain else 1)
     listens = any(name == "openai" or ":" in name for name in config.captioners)
     caption = Calls("captioner", captions * listens, 250 + prompts.tokens("caption"), 80)
     return [
         caption,
         caption._replace(role="transformers", number=captions),
-        Calls("writer", 1, prompts.tokens("write") + 80 * captions, 120 * questions),
+        Calls("writer", int("llm" in config.writers), prompts.tokens("write") + 80 * captions, 120 * questions),
+        Calls("writer", mends, prompts.tokens("repair") + 80 * captions, 60),
+        Calls("reader", config.readings * (mends - questions) if mends else 0, prompts.tokens("guess") + 60, 8),
     ]
 
 

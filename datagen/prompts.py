@@ -5,6 +5,8 @@
     read               captions and one question → the letter of a choice     multiple_choice.read(…, "letters")
     guess              a question alone → the letter of a choice              the same
     listen             audio and a question → the letter of a choice          the same
+    repair.answer      a question whose answer is too long → a shorter one    parse_answer
+    repair.distractors a question that is guessed → other wrong choices       parse_distractors
 
 The way (several captions a clip, then a model that writes question and choices from them) is that of Omni-R1 (arXiv
 2505.09439). Its caption and question-writing prompts are not published: these are our own, and no claim is made that
@@ -35,9 +37,13 @@ __all__ = [
     "Prompt",
     "Prompts",
     "Unusable",
+    "answer_schema",
     "describe",
+    "distractors_schema",
     "draft",
+    "parse_answer",
     "parse_caption",
+    "parse_distractors",
     "parse_questions",
     "planned",
     "schema",
@@ -269,6 +275,80 @@ Listen to the recording, then answer the question about it.
 
 $question"""
 
+# ── repairs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+REPAIR = """\
+Below are notes on one recording, and a multiple-choice question about it.
+
+$captions
+
+Question: $question
+Right answer: $answer
+Wrong choices:
+$wrong
+
+"""
+
+REPAIR_ANSWER = (
+    REPAIR
+    + """\
+The right answer is longer than the wrong ones, which gives it away. Say it again in $language, with the same meaning, \
+in at most $characters characters and in the style of the wrong choices. Answer with JSON alone, in this form:
+{"answer": "…"}"""
+)
+
+REPAIR_DISTRACTORS = (
+    REPAIR
+    + """\
+The right answer can be guessed without the recording. Write $number other wrong choices in $language that somebody \
+who does not hear the recording would find just as likely: of the same kind, length and style as the right answer. \
+Each must be clearly wrong by the notes, and no synonym, part or generalisation of the right answer. Answer with JSON \
+alone, in this form:
+{"distractors": ["…"]}"""
+)
+
+
+def answer_schema() -> dict[str, Any]:
+    """The JSON schema of a shorter answer."""
+    return _object(answer={"type": "string"})
+
+
+def distractors_schema(number: int) -> dict[str, Any]:
+    """The JSON schema of `number` wrong choices."""
+    return _object(distractors={"type": "array", "items": {"type": "string"}, "minItems": number, "maxItems": number})
+
+
+def parse_answer(text: str) -> str:
+    """The new answer. Raises Unusable that says what is wrong."""
+    answer = _text(_first_object(text, "answer"), "answer")
+    if not answer:
+        raise Unusable("empty_text", "the answer is empty")
+    return answer
+
+
+def parse_distractors(text: str, number: int) -> tuple[str, ...]:
+    """The new wrong choices. Raises Unusable that says what is wrong."""
+    found = _first_object(text, "distractors")["distractors"]
+    if not isinstance(found, list) or not all(isinstance(choice, str) and choice.strip() for choice in found):
+        raise Unusable("missing_field", f"distractors {json.dumps(found)[:100]} is no list of texts")
+    if len(found) != number:
+        raise Unusable("number_of_choices", f"{len(found)} distractors instead of {number}")
+    return tuple(" ".join(choice.split()) for choice in found)
+
+
+def _first_object(text: str, name: str) -> dict[str, Any]:
+    """The first JSON object in a model's answer that has `name`; it may stand in a code fence, behind other text."""
+    decoder = json.JSONDecoder()
+    for match in islice(re.finditer(r"\{", text), STARTS):
+        try:
+            found, _ = decoder.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            continue
+        if name in found:
+            return dict(found)
+    raise Unusable("unparsable", f'it holds no whole JSON object with "{name}"')
+
+
 # ── the templates ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEMPLATES: Mapping[str, str] = {
@@ -277,11 +357,13 @@ TEMPLATES: Mapping[str, str] = {
     "read": READ,
     "guess": GUESS,
     "listen": LISTEN,
+    "repair.answer": REPAIR_ANSWER,
+    "repair.distractors": REPAIR_DISTRACTORS,
 }
 VALUES: Mapping[str, frozenset[str]] = {
     id: frozenset(Template(text).get_identifiers()) for id, text in TEMPLATES.items()
 }
-ESSENTIAL = frozenset({"captions", "question", "number"})
+ESSENTIAL = frozenset({"captions", "question", "number", "answer"})
 """Values without which a prompt of ours asks for nothing."""
 
 

@@ -36,14 +36,14 @@ SHARD = re.compile(r"data/(train|validation)-\d{5}-of-\d{5}\.parquet")
 BUILT_FROM = (
     "source", "annotations", "audio", "captioner", "captions_per_clip", "generator", "model", "base_url",
     "captioner_model", "captioner_url", "reader_model", "reader_url", "second_reader_model", "second_reader_url",
-    "policy_model", "policy_url", "readings", "policy_samples", "model_revision", "questions",
+    "policy_model", "policy_url", "readings", "policy_samples", "repair", "model_revision", "questions",
     "questions_per_clip", "filters", "prompts", "language", "license", "exclude_media", "against", "against_audio",
     "limit", "target", "split", "seed",
 )  # fmt: skip
 """The options of a build on which its dataset depends."""
 FIGURES = (
     "version", "seed", "language", "captioners", "writers", "filters", "funnel", "models", "prompts", "licenses",
-    "baselines", "measures", "sources", "list_price_usd",
+    "baselines", "measures", "repaired", "sources", "list_price_usd",
 )  # fmt: skip
 COUNTS = ("clips", "captions", "questions", "kept", "rejected", "failed")
 AGAIN = "start the same command again"

@@ -33,8 +33,9 @@ __all__ = [
     "schema",
 ]
 
-LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted")
-"""Reasons of clips that the call, or the corpus itself, leaves out: listed in rejected.parquet, and no failure."""
+LEFT_OUT = ("license_excluded", "media_excluded", "blacklisted", "still_guessed")
+"""Reasons of clips that the call, or the corpus itself, leaves out, and of repairs that brought nothing: listed in
+rejected.parquet, and no failure."""
 DOMAINS = ("sound", "music", "speech", "mixed")
 MEASURES = ("audio_dependence", "blind", "self_agreement", "audio_contribution", "difficulty")
 """Filters whose score, `low` and `high` become columns of the dataset; they drop nothing unless given a threshold."""

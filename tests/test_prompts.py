@@ -37,7 +37,15 @@ def test_templates_of_the_package():
     )
     assert name == f"write#{prompts.get('write').hash}" and len(prompts.get("write").hash) == 12
     assert "exactly 4 multiple-choice" in text and "in German" in text and "$" not in text
-    assert set(prompts.hashes()) == {*(f"caption.{aspect}" for aspect in ASPECTS), "write", "read", "guess", "listen"}
+    assert set(prompts.hashes()) == {
+        *(f"caption.{aspect}" for aspect in ASPECTS),
+        "write",
+        "read",
+        "guess",
+        "listen",
+        "repair.answer",
+        "repair.distractors",
+    }
     assert len(set(prompts.hashes().values())) == len(prompts.hashes())
     assert prompts.tokens("write") == -(-len(prompts.get("write").text) // 4)
     assert prompts.tokens("caption") == max(prompts.tokens(f"caption.{aspect}") for aspect in ASPECTS)

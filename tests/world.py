@@ -47,6 +47,8 @@ def respond(body: dict[str, Any]) -> str:
         return listen(content) if "answer the question" in content[-1]["text"] else caption(content, body)
     if "multiple-choice questions" in content:
         return write(content)
+    if "guessed without" in content:
+        return json.dumps({"distractors": drawn(digest(content), UNHEARD, 3)})
     if "cannot hear" in content:
         return guess(content)
     if "Please choose the answer" in content:
