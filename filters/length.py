@@ -4,7 +4,8 @@ Writers say more about what is true: on MMAU test-mini the longest choice is rig
 As many questions are dropped as bring both baselines through their gate, and no more; which ones is drawn.
 
 The gate is one of equivalence: the upper end of the 95 % interval of (accuracy - chance), clustered by clip, is at most
-2 points. Where there are too few questions for any set to pass it, the accuracy itself is brought to 2 points.
+2 points. Where there are too few questions for any set to pass it, the accuracy itself is brought to 2 points; below 50
+questions it says nothing, and none is dropped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GATE", "Length", "clusters", "credits", "excess", "passed", "surplus"]
 
+FEWEST = 50
+"""Questions below which nothing is dropped."""
 GATE = 0.02
 """Accuracy above chance that the upper end of the interval may reach."""
 Z = 1.959964
@@ -108,6 +111,8 @@ def surplus(above: np.ndarray, clips: np.ndarray, drawn: np.ndarray) -> np.ndarr
     import numpy as np
 
     dropped, before = np.zeros(len(above), dtype=np.int8), -1
+    if len(above) < FEWEST:
+        return dropped
     while before != (before := int(np.count_nonzero(dropped))):
         for column in range(len(EXTREMES)):
             alive = np.flatnonzero(dropped == 0)

@@ -14,7 +14,7 @@ from datagen.filters.answer_frequency import AnswerFrequency
 from datagen.filters.answerable import Answerable
 from datagen.filters.balance import Balance
 from datagen.filters.distractors import Distractors
-from datagen.filters.length import GATE, Length, clusters, credits, excess, passed
+from datagen.filters.length import FEWEST, GATE, Length, clusters, credits, excess, passed
 from datagen.filters.modality import Modality
 from datagen.filters.overlap import Overlap
 from datagen.filters.positions import Positions, reletter
@@ -310,3 +310,18 @@ def test_spread_gives_splitmix64():
         0x6E789E6AA1B965F4,
         0x06C45D188009454F,
     ]  # fmt: skip  (the first outputs of the reference implementation for seed 0)
+
+
+def test_few_questions_are_not_dropped_for_their_length():
+    """Where the longest answer is right in all of 49 questions it says nothing yet; of 200, too many are dropped."""
+    for rows, dropped in ((FEWEST - 1, False), (200, True)):
+        table = pl.DataFrame(
+            {
+                "id": [f"q{row}" for row in range(rows)],
+                "clip_id": [f"c{row}" for row in range(rows)],
+                "choices": [["a", "bb", "c", "a long answer"]] * rows,
+                "answer": ["a long answer"] * rows,
+            }
+        )
+        kept = Length(CONTEXT).judge(table)["keep"]
+        assert kept.all() != dropped
