@@ -19,12 +19,14 @@ from datagen.filters.modality import Modality
 from datagen.filters.overlap import Overlap
 from datagen.filters.positions import Positions, reletter
 from datagen.filters.templates import Templates
+from datagen.leakage import Benchmarks
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 from datagen.records import Question, schema
 from datagen.seeds import derive, draws, spread
 
-CONTEXT = Context(seed=7, prompts=Prompts())
+TEST_ITEMS = pl.DataFrame({"name": ["b/1"], "question": ["Who sings at dawn?"], "choices": [["a lark", "an owl"]]})
+CONTEXT = Context(seed=7, prompts=Prompts(), against=Benchmarks(TEST_ITEMS, {"dQw4w9WgXcQ": "b/1"}))
 TYPES = pl.from_arrow(schema(Question).empty_table()).schema | {
     "captions": pl.List(pl.String),
     "sha256": pl.String,
@@ -69,7 +71,7 @@ ODD = {
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("rows", ODD.values(), ids=ODD)
 def test_odd_tables_get_a_verdict_a_row(name, rows):
-    found = resolve("filter", name, FILTERS, "judge")(CONTEXT).judge(table(rows))
+    found = resolve("filter", name, FILTERS, "judge")(CONTEXT).judge(table(rows)).drop("error", strict=False)
     assert found["question_id"].to_list() == [each["id"] for each in rows]
     assert found.schema == {"question_id": pl.String, "keep": pl.Boolean, "reason": pl.String, "score": pl.Float64}
     assert found["keep"].to_list() == [reason == "" for reason in found["reason"]]
