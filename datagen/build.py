@@ -30,6 +30,7 @@ from datagen.captioners import CAPTIONERS
 from datagen.errors import AudioError, OverBudget, UsageError
 from datagen.estimate import estimate
 from datagen.filters import DEFAULT, FILTERS, PROBES, answerable, modality, wellformed
+from datagen.gates import gates, worth
 from datagen.llm import Budget, Client, Endpoint, Ledger, Usage, metered
 from datagen.llm.request import public_name
 from datagen.plugins import Context, SourceOptions, content_hash, resolve
@@ -857,6 +858,7 @@ def describe(
     """What the card says of the run: nothing of the machine, the hour, or what was paid only now."""
     from importlib.metadata import version
 
+    items = worth(judged.kept)
     return {
         "version": version("datagen-audioqa"),
         "seed": config.seed,
@@ -872,7 +874,8 @@ def describe(
         + local_models(config, run),
         "prompts": Prompts(config.prompts).hashes() if clients else {},
         "licenses": licenses(run),
-        "baselines": baselines(judged.kept),
+        "baselines": baselines(judged.kept, items),
+        "gates": gates(judged.kept, items),
         "measures": measures(config, judged.kept),
         "repaired": repaired(judged.kept) if config.repair else {},
         "sources": {config.source: {"origin": source.origin, "reattach": source.reattach, "clips": run.rows(Clip)}},

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.baselines import baselines
+from datagen.gates import gates
 from datagen.language import code
 from datagen.records import MEASURES
 from datagen.seeds import derive
@@ -163,6 +164,7 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
         "domains": _counts(kept["domain"]),
         "positions": positions(kept),
         "baselines": card.get("baselines") or baselines(kept),
+        "gates": card.get("gates") or gates(kept),
         "models": models,
         "circular": circular(models),
         "measured": set(card["writers"]) <= {"rules"} and set(card["captioners"]) <= MEASURING | GUESSING,
@@ -179,7 +181,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).with_name("templates")), undefined=StrictUndefined,
         autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.filters |= {"md": escape_markdown, "percent": percent, "interval": interval, "mean": mean}
+    made.filters |= {"md": escape_markdown, "percent": percent, "interval": interval, "excess": excess, "mean": mean}
     return made
 
 
@@ -212,6 +214,14 @@ def mean(measure: Mapping[str, Any]) -> str:
         return "nothing was measured"
     low, high = measure["low"], measure["high"]
     return f"{measure['mean']:.2f} ({low:.2f} to {high:.2f}), {measure['n']} questions"
+
+
+def excess(gate: Mapping[str, Any]) -> str:
+    """Accuracy above chance with its interval, in points, and what follows: `+0.4 (-0.8 to +1.6): pass`."""
+    if gate["value"] is None:
+        return "too few to tell"
+    value, low, high = (100 * gate[name] for name in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f}): {gate['outcome'].replace('_', ' ')}"
 
 
 def positions(kept: pl.DataFrame) -> list[tuple[str, int, list[int]]]:

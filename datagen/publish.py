@@ -43,7 +43,7 @@ BUILT_FROM = (
 """The options of a build on which its dataset depends."""
 FIGURES = (
     "version", "seed", "language", "captioners", "writers", "filters", "funnel", "models", "prompts", "licenses",
-    "baselines", "measures", "repaired", "sources", "list_price_usd",
+    "baselines", "gates", "measures", "repaired", "sources", "list_price_usd",
 )  # fmt: skip
 COUNTS = ("clips", "captions", "questions", "kept", "rejected", "failed")
 AGAIN = "start the same command again"

@@ -54,6 +54,7 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
             run=state,
             rows=kept.height,
             baselines=state["baselines"],
+            gates=state["gates"],
             positions=positions(kept),
             skills=kept["skill"].value_counts().sort("count", "skill", descending=[True, False]).rows(),
             domains=kept["domain"].value_counts().sort("count", "domain", descending=[True, False]).rows(),

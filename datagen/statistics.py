@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    Clusters = Sequence[Hashable] | NDArray[np.int64]
+
 __all__ = [
     "Equivalence",
     "Estimate",
@@ -40,8 +42,9 @@ __all__ = [
     "wilson",
 ]
 
-MOST_DRAWN = 20_000
-"""Clusters up to which `clustered_mean` draws; above, the normal approximation is as good and takes no time."""
+MOST_DRAWN = 500
+"""Clusters up to which `clustered_mean` draws; above, the normal approximation is as good, takes no time, and is what
+`filters/length.py` drops by."""
 MOST_ENUMERATED = 14
 """Clusters with a difference up to which `permutation_test` looks at every one of their 2^k sign patterns."""
 
@@ -96,7 +99,7 @@ def share(correct: float, n: int) -> dict[str, Any]:
 
 
 def bootstrap_mean(
-    values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, draws: int = 2_000, confidence: float = 0.95
+    values: ArrayLike, clusters: Clusters, *, seed: int, draws: int = 2_000, confidence: float = 0.95
 ) -> Estimate:
     """The mean of `values` with the percentile interval of a bootstrap that draws whole clusters with replacement.
 
@@ -129,16 +132,22 @@ def bootstrap_difference(
 
 
 def _by_cluster(
-    values: ArrayLike, clusters: Sequence[Hashable]
+    values: ArrayLike, clusters: Clusters
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The values (rows,), and the sum and the number of rows of each cluster (clusters,), in order of appearance."""
+    """The values (rows,), and the sum and the number of rows of each cluster (clusters,).
+
+    In order of appearance; where the names are an array, which is 10 times as fast, in theirs.
+    """
     import numpy as np
 
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or len(numbers) != len(clusters) or not len(numbers):
         raise ValueError(f"bootstrap: {numbers.shape} values and {len(clusters)} cluster names; give one of each a row")
-    order: dict[Hashable, int] = {}
-    group = np.array([order.setdefault(name, len(order)) for name in clusters])
+    if isinstance(clusters, np.ndarray):
+        group = np.unique(clusters, return_inverse=True)[1]
+    else:
+        order: dict[Hashable, int] = {}
+        group = np.array([order.setdefault(name, len(order)) for name in clusters])
     sums, sizes = np.bincount(group, weights=numbers), np.bincount(group)
     return numbers, sums.astype(np.float64), sizes.astype(np.float64)
 
@@ -215,7 +224,7 @@ class Equivalence:
 
 
 def equivalence(
-    excess: ArrayLike, clusters: Sequence[Hashable], *, seed: int, limit: float = 0.02, confidence: float = 0.95
+    excess: ArrayLike, clusters: Clusters, *, seed: int, limit: float = 0.02, confidence: float = 0.95
 ) -> Equivalence:
     """An equivalence gate on the mean of `excess` (right − chance, per row) with its clustered interval.
 
@@ -234,20 +243,16 @@ def equivalence(
     return Equivalence(found, limit, outcome)
 
 
-def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, confidence: float = 0.95) -> Estimate:
+def clustered_mean(values: ArrayLike, clusters: Clusters, *, seed: int, confidence: float = 0.95) -> Estimate:
     """The mean with an interval in which the rows of a cluster count as one.
 
-    Up to 20,000 clusters that of `bootstrap_mean`, above it the linearised one of a ratio (Cochran 1977, §6.4).
+    Up to 500 clusters that of `bootstrap_mean`, above it the linearised one of a ratio (Cochran 1977, §6.4).
     """
-    if len(set(clusters)) <= MOST_DRAWN:
-        return bootstrap_mean(values, clusters, seed=seed, confidence=confidence)
-    return _linearised_mean(values, clusters, confidence)
-
-
-def _linearised_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: float) -> Estimate:
     import numpy as np
 
     numbers, sums, sizes = _by_cluster(values, clusters)
+    if len(sizes) <= MOST_DRAWN:
+        return bootstrap_mean(values, clusters, seed=seed, confidence=confidence)
     k, mean = len(sizes), float(numbers.mean())
     error = math.sqrt(k / (k - 1) * float(np.square(sums - mean * sizes).sum())) / len(numbers)
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * error

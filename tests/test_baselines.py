@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from datagen.baselines import baselines, by_item, choices_only
+from datagen.baselines import baselines, by_item
 
 MMAU = Path(os.environ.get("DATAGEN_SHARED") or Path(__file__).parents[2] / "shared") / "data/mmau-test-mini.json"
 TYPES = {"question": pl.String, "choices": pl.List(pl.String), "answer": pl.String}
@@ -110,7 +110,7 @@ def artefact(n, pick, clips=None):
     ],
 )
 def test_choices_only_finds_what_is_there(pick, low, high):
-    assert low < choices_only(artefact(600, pick))["accuracy"] < high
+    assert low < baselines(artefact(600, pick))["choices_only"] < high
 
 
 def test_choices_only_learns_across_clips_alone():
@@ -123,21 +123,20 @@ def test_choices_only_learns_across_clips_alone():
         choices=pl.Series([[f"{name} {clip}" for name in names] for clip in rows["clip_id"]]),
         answer=pl.Series([f"{names[secret[int(clip)]]} {clip}" for clip in rows["clip_id"]]),
     )
-    assert choices_only(rows)["accuracy"] < 0.5
+    assert baselines(rows)["choices_only"] < 0.5
 
 
 def test_choices_only_needs_rows():
-    assert choices_only(artefact(49, lambda rng, choices: 0)) is None
     assert baselines(artefact(49, lambda rng, choices: 0))["choices_only"] is None
-    assert choices_only(artefact(50, lambda rng, choices: 0))["n"] == 50
+    assert baselines(artefact(50, lambda rng, choices: 0))["intervals"]["choices_only"]["n"] == 50
 
 
 def test_choices_only_does_not_depend_on_the_order_of_rows(monkeypatch):
     monkeypatch.setattr("datagen.baselines.MOST_ITEMS", 200)
     rows = artefact(300, lambda rng, choices: 1 if rng.random() < 0.5 else 3)
-    found = choices_only(rows)
+    found = baselines(rows)["intervals"]["choices_only"]
     assert found["n"] == 200
-    assert choices_only(rows.sample(fraction=1, shuffle=True, seed=1)) == found
+    assert baselines(rows.sample(fraction=1, shuffle=True, seed=1))["intervals"]["choices_only"] == found
 
 
 @pytest.mark.skipif(not MMAU.exists(), reason="the benchmark file lies beside the repository, where it is at all")

@@ -21,6 +21,7 @@ from datagen.dataset import (
     split,
     write_dataset,
 )
+from datagen.gates import GATES
 from datagen.language import code
 from datagen.statistics import share
 
@@ -268,6 +269,8 @@ def test_hostile_text_stays_text(tmp_path):
     fence = re.search(r"^(`{3,})json\n.*?^\1$", body, re.M | re.S)
     assert fence.group(1) == "````"
     prose = body.replace(fence.group(), "")
+    for gate in GATES:
+        prose = prose.replace(gate.source, "")
     assert "<script" not in prose
     assert "https://" not in prose and "www." not in prose and "a@b" not in prose
     assert re.findall(r"(?<!\\)\[a\]|(?<!\\)`code|(?<!\\)\*\*b", prose) == []

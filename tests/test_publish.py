@@ -167,7 +167,7 @@ def test_nothing_of_the_machine_goes(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     model = f"{tmp_path}/models/stub-7b"
     with ModelServer(world.respond, models=[model, "stub-7b"]) as server:
-        url = server.url.replace("://", "://user:word@")
+        url = server.url.replace("://", "://user:sesame@")
         config = Config(
             source="folder", audio=CLIPS, limit=8, out=tmp_path / "run", model=model,
             base_url=server.url, captioner_url=url, captioner_model="stub-7b", ledger=tmp_path / "all.sqlite",
@@ -177,7 +177,7 @@ def test_nothing_of_the_machine_goes(hub, tmp_path, monkeypatch):
     table = pl.read_parquet(hub.files("me/set")["data/train-00000-of-00001.parquet"])
     text = str(table.to_dicts()) + str({name: content for name, content in stored(hub).items() if name in OURS})
     assert "stub-7b" in text
-    for secret in (str(tmp_path), str(CLIPS.parent), "127.0.0.1", "word", "sk-secret", "sqlite"):
+    for secret in (str(tmp_path), str(CLIPS.parent), "127.0.0.1", "sesame", "sk-secret", "sqlite"):
         assert secret not in text, secret
     made = tomllib.loads(stored(hub)["build.toml"].decode())
     assert (made["audio"], made["model"], made["limit"]) == (CLIPS.name, "stub-7b", 8)

@@ -13,6 +13,7 @@ import soundfile as sf
 
 from datagen.baselines import baselines
 from datagen.dataset import write_dataset
+from datagen.gates import gates
 from datagen.records import Caption, Clip, Failure, Question, Verdict, schema
 from datagen.report import sample, spectrogram, write_report
 from datagen.run import Run
@@ -85,7 +86,7 @@ def make_run(folder, n=8, text="Which?", state=None):
         split=pl.when(pl.col("clip_id") == "demo/0").then(pl.lit("validation")).otherwise(pl.lit("train")),
     )
     write_dataset(kept, folder / "dataset", STATE | (state or {}))
-    run.save(**STATE | {"baselines": baselines(kept)} | (state or {}))
+    run.save(**STATE | {"baselines": baselines(kept), "gates": gates(kept)} | (state or {}))
     return folder
 
 

@@ -1,0 +1,352 @@
+"""Small models that choose among the choices of a question by their text alone, without its clip.
+
+    flatten          the choices of a table, one after another
+    featurise        hashed words and pairs of words, length and place of each; with the question, what goes with what
+    fit              a linear model: conditional logit
+    naive_bayes      a model of another family, which judges what was removed with the help of the linear one
+    cross_validated  5-fold by clip: what is right for each question, and the probability given to its answer
+
+Everything is a function of the texts alone, in numpy and scipy: the base install has no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datagen.language import word_lists
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from scipy.sparse import csr_matrix
+
+__all__ = [
+    "FOLDS", "Flat", "Guesses", "best", "cluster_names", "cross_validated", "featurise", "fit", "flatten", "folds",
+    "hashed_words", "mixed", "naive_bayes", "probability", "sample",
+]  # fmt: skip
+
+FOLDS = 5
+BUCKETS = 2**16
+"""Columns that words, pairs of words and what they go with are hashed into."""
+SHAPE = 14
+"""Columns before them: shorter or longer than the others, longest, shortest, last, places 1 to 10."""
+SLICE = 50_000
+"""Questions that are turned into features at a time."""
+STEPS, BATCH, RATE = 200, 256, 0.03
+"""Of `fit`: steps, questions in each, and how far the first one goes."""
+Fit = Callable[["csr_matrix", "np.ndarray", "np.ndarray"], "np.ndarray"]
+"""(features, sizes, right) → weights (columns,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The choices of the rows that have any, one after another."""
+
+    rows: np.ndarray
+    """Place of each question in the table, (questions,)."""
+    sizes: np.ndarray
+    """Its choices, (questions,)."""
+    starts: np.ndarray
+    """Where they begin, (questions,)."""
+    questions: pl.Series
+    texts: pl.Series
+    """(choices,)"""
+    right: np.ndarray
+    """Whether a choice is the first that equals the answer, (choices,)."""
+
+    @property
+    def place(self) -> np.ndarray:
+        """0, 1, … within each question, (choices,)."""
+        import numpy as np
+
+        return np.asarray(np.arange(len(self.texts)) - np.repeat(self.starts, self.sizes))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether the answer is among the choices, (questions,)."""
+        import numpy as np
+
+        return np.asarray(_per_question(self.right, self.starts) > 0)
+
+
+def flatten(table: pl.DataFrame) -> Flat:
+    """`table`: `question`, `choices` (list[str]), `answer`. A choice that is null is empty."""
+    import numpy as np
+    import polars as pl
+
+    sizes = table["choices"].list.len().fill_null(0).to_numpy().astype(np.int64)
+    rows = np.flatnonzero(sizes)
+    some = table.select("question", "choices", "answer").filter(pl.Series(sizes > 0, dtype=pl.Boolean))
+    sizes, texts = sizes[rows], some["choices"].explode(empty_as_null=False, keep_nulls=False)
+    starts = np.cumsum(sizes) - sizes
+    equal = (texts == some["answer"].gather(np.repeat(np.arange(len(rows)), sizes))).fill_null(False).to_numpy()
+    nth = np.cumsum(equal)
+    right = equal & (nth - np.repeat((nth - equal)[starts], sizes) == 1)
+    return Flat(rows, sizes, starts, some["question"].fill_null(""), texts.fill_null(""), right)
+
+
+def _per_question(values: np.ndarray, starts: np.ndarray, how: Any = None) -> np.ndarray:
+    """Sum of `values` (choices,) within each question, or `how`, a ufunc, instead of the sum."""
+    import numpy as np
+
+    numbers = values.astype(np.float64)
+    return np.asarray((how or np.add).reduceat(numbers, starts)) if len(starts) else np.zeros(0)
+
+
+def best(score: np.ndarray, flat: Flat) -> np.ndarray:
+    """1 where the choice with the highest score is right, (questions,); equal ones share the point."""
+    import numpy as np
+
+    top = score >= np.repeat(_per_question(score, flat.starts, np.maximum), flat.sizes) - 1e-9
+    return np.asarray(_per_question(top & flat.right, flat.starts) / _per_question(top, flat.starts))
+
+
+def probability(score: np.ndarray, flat: Flat) -> np.ndarray:
+    """What the scores give to the right choice after a softmax within each question, (questions,)."""
+    import numpy as np
+
+    size = np.exp(score - np.repeat(_per_question(score, flat.starts, np.maximum), flat.sizes))
+    return np.asarray(_per_question(size * flat.right, flat.starts) / _per_question(size, flat.starts))
+
+
+# ── features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def featurise(flat: Flat, *, question: bool, place: bool) -> csr_matrix:
+    """(choices, SHAPE + BUCKETS): the shape of each choice, its words and pairs of words.
+
+    With `question` also each word of the choice with the first two words of the question, and the whole choice with
+    each word of the question. Without `place` the choices may stand in any order.
+    """
+    import numpy as np
+    from scipy.sparse import csr_matrix, hstack
+
+    number = np.arange(len(flat.texts))
+    words, counts = hashed_words(flat.texts)
+    owner = np.repeat(number, counts)
+    found = [(owner, words), _pairs(words, counts)]
+    if question:
+        asked, lengths = hashed_words(flat.questions)
+        opening = _folded(asked, lengths, most=2)
+        whole = _folded(words, counts)
+        of_choice = np.repeat(np.arange(len(flat.sizes)), flat.sizes)
+        found.append((owner, mixed(opening[of_choice[owner]], words)))
+        again, at = _ragged(lengths[of_choice], (np.cumsum(lengths) - lengths)[of_choice])
+        found.append((again, mixed(asked[at], whole[again])))
+    rows = np.concatenate([row for row, _ in found])
+    buckets = np.concatenate([(value >> np.uint64(11)) % np.uint64(BUCKETS) for _, value in found]).astype(np.int32)
+    hashed = csr_matrix((np.ones(len(rows)), (rows, buckets)), shape=(len(number), BUCKETS))
+    hashed.data[:] = 1.0
+    return hstack([csr_matrix(_shape(flat, place)), hashed], format="csr")
+
+
+def _shape(flat: Flat, place: bool) -> np.ndarray:
+    import numpy as np
+
+    length = np.log1p(flat.texts.str.len_chars().to_numpy().astype(np.float64))
+    spread = {how: np.repeat(_per_question(length, flat.starts, how), flat.sizes) for how in (np.maximum, np.minimum)}
+    mean = np.repeat(_per_question(length, flat.starts) / flat.sizes, flat.sizes)
+    shape = np.zeros((len(length), SHAPE))
+    shape[:, 0] = length - mean
+    shape[:, 1], shape[:, 2] = length == spread[np.maximum], length == spread[np.minimum]
+    if place:
+        shape[:, 3] = flat.place == np.repeat(flat.sizes, flat.sizes) - 1
+        for i in range(10):
+            shape[:, 4 + i] = flat.place == i
+    return shape
+
+
+def hashed_words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """The words of all texts as uint64 hashes, one after another, and their number in each text."""
+    import numpy as np
+    import polars as pl
+
+    lists = texts.rename("word").to_frame().select(word_lists(pl.col("word")))
+    counts = lists["word"].list.len().to_numpy().astype(np.int64)
+    long = lists.explode("word", empty_as_null=False, keep_nulls=False)
+    names = long["word"].unique()
+    hashes = [zlib.crc32(name.encode()) for name in names]
+    known = pl.DataFrame({"word": names, "hash": pl.Series(hashes, dtype=pl.UInt64)})
+    found = long.join(known, on="word", how="left", maintain_order="left")["hash"].to_numpy().astype(np.uint64)
+    return mixed(found, np.zeros_like(found)), counts
+
+
+def mixed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """One hash of two, which knows the first from the second."""
+    import numpy as np
+
+    z = a * np.uint64(0x9E3779B97F4A7C15) + b + np.uint64(0x7F4A7C15)
+    z = (z ^ (z >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(z ^ (z >> np.uint64(32)))
+
+
+def _pairs(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Owner and hash of each two words that stand side by side, the ends of the text included."""
+    import numpy as np
+
+    size = counts + 1
+    starts = np.cumsum(size) - size
+    padded = np.zeros(int(size.sum()), dtype=np.uint64)
+    inner = np.ones(len(padded), dtype=bool)
+    inner[starts] = False
+    padded[inner] = words
+    following = np.append(padded[1:], np.uint64(0))
+    return np.repeat(np.arange(len(counts)), size), mixed(padded, following)
+
+
+def _folded(words: np.ndarray, counts: np.ndarray, most: int | None = None) -> np.ndarray:
+    """One hash for the words of each text, or for the first `most` of them."""
+    import numpy as np
+
+    starts, folded = np.cumsum(counts) - counts, np.zeros(len(counts), dtype=np.uint64)
+    for step in range(int(min(counts.max(initial=0), most or 32))):
+        some = np.flatnonzero(counts > step)
+        folded[some] = mixed(folded[some], words[starts[some] + step])
+    return folded
+
+
+def _ragged(counts: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Owner and place of runs: `counts[i]` places from `starts[i]` on, for every i."""
+    import numpy as np
+
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - starts, counts)
+
+
+# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fit(features: csr_matrix, sizes: np.ndarray, right: np.ndarray, penalty: float = 1.0) -> np.ndarray:
+    """Weights of a conditional logit (McFadden 1974) with an L2 penalty; every question has a right choice.
+
+    By AdaGrad (Duchi et al. 2011) in batches of questions, as they stand, with the second half of the steps averaged:
+    20 times as fast as conjugate gradients, and it learns less by heart.
+    """
+    import numpy as np
+
+    used = np.bincount(features.indices, minlength=features.shape[1]) > 0
+    weights, averaged, squares = (np.full(int(used.sum()), start) for start in (0.0, 0.0, 1e-8))
+    batches = list(_batches(_only(features, used), sizes, right))
+    for step in range(STEPS):
+        part, counts, good = batches[step % len(batches)]
+        starts = np.cumsum(counts) - counts
+        score = part @ weights
+        share = np.exp(score - np.repeat(np.maximum.reduceat(score, starts), counts))
+        share /= np.repeat(np.add.reduceat(share, starts), counts)
+        slope = part.T @ (share - good) / len(counts) + penalty * weights / len(sizes)
+        squares += slope * slope
+        weights -= RATE * slope / np.sqrt(squares)
+        if step >= STEPS // 2:
+            averaged += weights / (STEPS - STEPS // 2)
+    spread = np.zeros(features.shape[1])
+    spread[used] = averaged
+    return spread
+
+
+def _only(features: csr_matrix, used: np.ndarray) -> csr_matrix:
+    """The columns that are used, without which nothing is lost."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    indices = (np.cumsum(used) - 1)[features.indices]
+    return csr_matrix((features.data, indices, features.indptr), shape=(features.shape[0], int(used.sum())))
+
+
+def _batches(
+    features: csr_matrix, sizes: np.ndarray, right: np.ndarray
+) -> Iterator[tuple[csr_matrix, np.ndarray, np.ndarray]]:
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    for first in range(0, len(sizes), BATCH):
+        rows = slice(ends[first] - sizes[first], ends[min(first + BATCH, len(sizes)) - 1])
+        yield features[rows], sizes[first : first + BATCH], right[rows]
+
+
+def naive_bayes(features: csr_matrix, sizes: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Weights of naive Bayes: log of how much more often a feature stands with right choices than with wrong ones.
+
+    Counts of both are smoothed by 1; of lengths it knows the longest and the shortest alone.
+    """
+    import numpy as np
+
+    flags = features.copy()
+    flags.data[flags.indices == 0] = 0.0
+    seen, good = np.asarray(flags.sum(axis=0)).ravel(), np.asarray(flags[np.flatnonzero(right)].sum(axis=0)).ravel()
+    n, wins = len(right), int(right.sum())
+    return np.asarray(np.log((good + 1) / (wins + 2)) - np.log((seen - good + 1) / (n - wins + 2)))
+
+
+# ── 5-fold, by clip ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """What a model that never saw a question's clip says of it, by row of the table."""
+
+    credit: np.ndarray
+    """1 where it chooses right, 0 where wrong; ties share the point, (rows,)."""
+    probability: np.ndarray
+    """What it gives to the answer, (rows,); 0 where the answer is no choice."""
+
+
+def cluster_names(table: pl.DataFrame) -> pl.Series:
+    """What makes rows depend on each other: the clip, or the text of the question where clips are not known."""
+    if "clip_id" in table.columns and not table["clip_id"].null_count():
+        return table["clip_id"]
+    return table["question"].fill_null("")
+
+
+def folds(table: pl.DataFrame) -> np.ndarray:
+    """0 to 4 for each row, equal for rows of one cluster, (rows,)."""
+    import numpy as np
+
+    codes = {name: zlib.crc32(str(name).encode()) % FOLDS for name in cluster_names(table).unique()}
+    return np.array([codes[name] for name in cluster_names(table)], dtype=np.int64)
+
+
+def sample(table: pl.DataFrame, most: int) -> np.ndarray:
+    """At most `most` rows, drawn by a hash of their texts and in its order: that of the table decides nothing."""
+    import numpy as np
+    import polars as pl
+
+    choices = pl.col("choices").list.join("\x1e", ignore_nulls=True).fill_null("")
+    named = table.select(pl.col("question").fill_null(""), choices, cluster=cluster_names(table))
+    texts = named.select(pl.concat_str(pl.all(), separator="\x1f")).to_series()
+    keys = np.fromiter((zlib.crc32(text.encode()) for text in texts), dtype=np.int64, count=table.height)
+    return np.argsort(keys, kind="stable")[:most]
+
+
+def cross_validated(
+    table: pl.DataFrame, *, question: bool, place: bool = True, fitted: int = 20_000, model: Fit = fit
+) -> Guesses:
+    """Every row is judged by a model that was fitted on other clips, of at most `fitted` rows."""
+    import numpy as np
+    import polars as pl
+
+    fold, some = folds(table), sample(table, fitted)
+    flat = flatten(table[some])
+    features, known = featurise(flat, question=question, place=place), flat.known
+    weights = np.zeros((features.shape[1], FOLDS))
+    for k in range(FOLDS):
+        train = known & (fold[some][flat.rows] != k)
+        of_train = np.repeat(train, flat.sizes)
+        if train.any():
+            weights[:, k] = model(features[np.flatnonzero(of_train)], flat.sizes[train], flat.right[of_train])
+    found = Guesses(np.zeros(table.height), np.zeros(table.height))
+    for start, part in slices(table.select(pl.col("question", "choices", "answer"))):
+        flat = flatten(part)
+        rows = start + flat.rows
+        scores = featurise(flat, question=question, place=place) @ weights
+        score = scores[np.arange(len(scores)), np.repeat(fold[rows], flat.sizes)]
+        found.credit[rows], found.probability[rows] = best(score, flat), probability(score, flat)
+    return found
+
+
+def slices(table: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Parts of a table that are looked at one at a time, each with its first row."""
+    for i, part in enumerate(table.iter_slices(SLICE)):
+        yield i * SLICE, part
