@@ -34,7 +34,7 @@ import quiz
 
 FILES = ("predictions.jsonl", "items.parquet", "result.json")
 RUN = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from datagen.eval.evaluate import Config, evaluate
 options = json.loads(sys.argv[1])
@@ -42,9 +42,10 @@ options["out"] = Path(options["out"])
 if "audio" in options:
     options["audio"] = Path(options["audio"])
 found = evaluate(Config(benchmark="mmau", model="stub", **options))
+cpu = time.process_time()
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 keys = ("spent", "seconds", "asking_seconds", "unanswered")
-print(json.dumps({**{key: found[key] for key in keys}, "peak_mb": int(peak.split()[1]) / 1024}))
+print(json.dumps({**{key: found[key] for key in keys}, "peak_mb": int(peak.split()[1]) / 1024, "cpu": cpu}))
 """
 
 
@@ -76,16 +77,16 @@ def finished(job: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(out))
 
 
-def speed(url: str, folder: Path, items: int, *, audio: bool = False) -> dict[str, Any]:
+def speed(url: str, folder: Path, items: int, orders: str = "original", *, audio: bool = False) -> dict[str, Any]:
     """One whole run."""
-    data = quiz.write(folder / f"quiz{items}{audio}", items, audio=audio)
+    name = f"{items}-{orders}-{audio}"
+    data = quiz.write(folder / f"quiz{name}", items, audio=audio)
     options = {"condition": "audio", "audio": str(data.parent / "audio")} if audio else {}
-    found = finished(started(url, data, folder / f"run{items}{audio}", **options))
-    calls = found["spent"]["calls"] - audio  # less the probe
-    assert calls == items, found
+    found = finished(started(url, data, folder / f"run{name}", orders=orders, **options))
+    calls = found["spent"]["calls"]
     return {
-        "items": items, "per_second": calls / found["asking_seconds"], "seconds": found["seconds"],
-        "peak_mb": found["peak_mb"],
+        "items": items, "answers": calls, "per_second": calls / found["asking_seconds"], "seconds": found["seconds"],
+        "cpu_seconds": found["cpu"], "peak_mb": found["peak_mb"],
     }  # fmt: skip
 
 

@@ -113,13 +113,13 @@ def arrangements(order: str, item: Item, seed: int) -> list[list[int]]:
 
 def items_of(table: pl.DataFrame, clips: Clips | None) -> list[Item]:
     """The items of a `mcq.McqSet` table, in its order."""
-    columns = ("id", "question", "choices", "answer", "answer_index", "task", "captions", "audio")
+    columns = ("id", "question", "choices", "answer", "answer_index", "task", "captions", "audio", "clip_id")
     return [
         Item(
             row, id, question, tuple(choices), answer, gold, task, tuple(captions or ()),
-            clips.files(id, audio) if clips else (),
+            clips.files(id, audio or (clip and [clip])) if clips else (),
         )
-        for row, (id, question, choices, answer, gold, task, captions, audio) in enumerate(
+        for row, (id, question, choices, answer, gold, task, captions, audio, clip) in enumerate(
             table.select(columns).iter_rows()
         )
     ]  # fmt: skip

@@ -19,25 +19,31 @@ __all__ = ["batch_check", "check_hearing"]
 
 
 async def check_hearing(client: Client, ledger: Ledger) -> None:
-    """Sends one second of silence. Raises UsageError where the server refuses it.
+    """Asks one question with a second of silence, and without it. Raises UsageError where the audio is not taken.
 
-    An answer is remembered, a refusal is not: the server may be mended. That a server hears what it accepts cannot be
-    seen from one request; the conditions `mismatched` and `silence` show it.
+    Some servers refuse it, others leave it out without a word: then the prompt has as many tokens as without it. An
+    answer is remembered, a refusal is not: the server may be mended. What a model makes of audio that it takes, the
+    conditions `mismatched` and `silence` show.
     """
+    asking = Client(client.endpoint, ledger, retry_failed=True, sender=client.sender)
     sound = Clip(Audio(np.zeros((1, RATE), np.float32), RATE, RATE, 1), "").wav()
-    parts = [
-        {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}},
-        {"type": "text", "text": "Is there any sound? Answer with one word."},
-    ]
-    request = Request([{"role": "user", "content": parts}], "eval.probe", sampling=Sampling(max_tokens=8))
+    text = {"type": "text", "text": "Is there any sound? Answer with one word."}
+    audio = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
     try:
-        await Client(client.endpoint, ledger, retry_failed=True, sender=client.sender).ask(request)
+        heard, read = [await asking.ask(_probe(parts)) for parts in ([audio, text], [text])]
     except (PermanentError, TransientError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(
-            f"model {client.endpoint.model!r} takes no audio ({said}): name one that does, or use --condition none or "
-            "caption"
-        ) from None
+        raise _deaf(client, " ".join(str(error).split())) from None
+    if 0 < heard.prompt_tokens <= read.prompt_tokens:
+        raise _deaf(client, f"{heard.prompt_tokens} prompt tokens with one second of it, {read.prompt_tokens} without")
+
+
+def _probe(parts: list[dict[str, Any]]) -> Request:
+    return Request([{"role": "user", "content": parts}], "eval.probe", sampling=Sampling(max_tokens=8))
+
+
+def _deaf(client: Client, why: str) -> UsageError:
+    cure = "name one that does, or use --condition none or caption"
+    return UsageError(f"model {client.endpoint.model!r} takes no audio ({why}): {cure}")
 
 
 async def batch_check(

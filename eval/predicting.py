@@ -29,9 +29,9 @@ from datagen.rows import clean
 __all__ = ["Predicting"]
 
 AHEAD = 512
-"""Items under way at once."""
+"""Prompts under way at once."""
 AHEAD_WITH_AUDIO = 64
-"""The same where each holds its audio in memory."""
+"""Items under way at once where each holds its audio in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,10 @@ class Predicting:
         Raises ServerLost, Denied, OverBudget and LedgerError, which stop a run; an item that the model refuses, or that
         cannot be asked, is a line with an error.
         """
-        with (out / "predictions.jsonl").open("wb") as file, (out / "latency.jsonl").open("ab") as clock:
+        prompts = max(1, AHEAD * len(self.asking.items) // self.total)
+        with (out / "predictions.jsonl").open("wb") as file, appended(out / "latency.jsonl") as clock:
             for condition in conditions:
-                ahead = AHEAD_WITH_AUDIO if condition in HEARING else AHEAD
+                ahead = min(prompts, AHEAD_WITH_AUDIO) if condition in HEARING else prompts
                 work = partial(self._item, condition, clock)
                 async with contextlib.aclosing(in_order(work, self.asking.items, ahead)) as done:
                     async for rows in done:
@@ -141,6 +142,16 @@ def _first(item: Item, place: int) -> int:
     """Of choices that are equal the right one, or else the first: which of them was shown first tells nothing."""
     alike = [other for other, choice in enumerate(item.choices) if fold(choice) == fold(item.choices[place])]
     return item.gold if item.gold in alike and item.gold is not None else alike[0]
+
+
+def appended(path: Path) -> BinaryIO:
+    """A file to append lines to; one that a kill cut off is ended first."""
+    file = path.open("ab+")
+    if file.tell():
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return file
 
 
 async def in_order(

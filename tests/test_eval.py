@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import quiz
 import soundfile
-from model_server import ModelServer
+from model_server import Connection, ModelServer
 
 from datagen import cli
 from datagen.errors import UsageError
@@ -218,12 +218,14 @@ def test_a_second_run_asks_nothing_and_writes_the_same_bytes(tmp_path, run):
     run(quiz.mixed, orders="circular", condition="audio,mismatched")
     names = ("items.parquet", "predictions.jsonl", "result.json")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in names}
-    timed = (tmp_path / "out/latency.jsonl").read_text().splitlines()
+    latency = tmp_path / "out/latency.jsonl"
+    timed = latency.read_text().splitlines()
+    latency.write_text("\n".join(timed)[:-5])  # as a kill leaves it
     assert len(timed) == 96 and all(json.loads(line)["seconds"] > 0 for line in timed)
     result, _, server = run(quiz.mixed, orders="circular", condition="audio,mismatched")
     assert server.bodies == [] and result["spent"]["calls"] == 0
     assert {name: (tmp_path / "out" / name).read_bytes() for name in names} == before
-    assert len((tmp_path / "out/latency.jsonl").read_text().splitlines()) == 96
+    assert latency.read_text() == "\n".join(timed)[:-5] + "\n"
     other, _, _ = run(quiz.mixed, orders="circular", condition="audio,mismatched", out="other", seed=0)
     assert (tmp_path / "other/predictions.jsonl").read_bytes() == before["predictions.jsonl"]
     assert other["usage"] == result["usage"] and other["usage"]["answers"] == 96
@@ -326,6 +328,21 @@ def test_a_server_that_takes_no_audio_is_told_before_the_first_item(status, run,
     server.status = 0
     result, _, _ = run(server=server)  # mended, and the refusal is not remembered
     assert cell(result)["strict"]["total"]["correct"] == 12
+
+
+def test_a_server_that_leaves_audio_out_without_a_word_is_found_by_its_tokens(run, serve, monkeypatch):
+    """`transformers serve` does so for a model that hears nothing."""
+    complete = Connection.complete
+
+    def dropping(self, body, prompt, fault):
+        content = body["messages"][0]["content"]
+        if not isinstance(content, str):
+            body["messages"][0]["content"] = [part for part in content if part["type"] == "text"]
+        complete(self, body, prompt, fault)
+
+    monkeypatch.setattr(Connection, "complete", dropping)
+    with pytest.raises(UsageError, match=r"takes no audio \(\d+ prompt tokens with one second of it, \d+ without\)"):
+        run(server=serve(quiz.skilled))
 
 
 def test_a_judge_is_a_third_column(run, serve):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pytest
 import quiz
@@ -133,3 +140,53 @@ def test_the_system_prompt_is_what_the_template_adds(tiny):
     assert model.system_prompt() == "Be kind."
     model.processor.chat_template = "{{ raise_exception('no system turn') if messages[0]['role'] == 'system' }}" + plain
     assert model.system_prompt() is None
+
+
+@contextlib.contextmanager
+def transformers_serve(folder, log):
+    """`transformers serve` of one folder on loopback; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hub = log.with_name("hub")
+    hub.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve", str(folder),
+               "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]  # fmt: skip
+    env = {**os.environ, "HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=env) as server:
+        try:
+            for _ in range(240):
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+                assert server.poll() is None, log.read_text()[-2000:]
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["qwen2_audio", "qwen2_5_omni_thinker"])
+def test_a_real_server_and_the_local_runner_give_one_model_the_same_answers(kind, run, tmp_path):
+    pytest.importorskip("fastapi")
+    folder = tiny_models.make(kind, tmp_path / "model")
+    local, here, _ = run(folder, out="here", condition="audio,none", max_tokens=8)
+    with transformers_serve(folder, tmp_path / "log") as url:
+        served = evaluate(Config("mmau", tmp_path / "quiz/quiz.json", str(folder), tmp_path / "there", base_url=url,
+                                 audio=tmp_path / "quiz/audio", condition="audio,none", max_tokens=8))  # fmt: skip
+    texts = [[line.text.strip() for line in lines.lines()] for lines in (here, opened(tmp_path / "there"))]
+    assert texts[0] == texts[1] and len(texts[0]) == 8
+    assert served["usage"]["prompt_tokens"] == local["usage"]["prompt_tokens"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_server_of_a_model_that_hears_nothing_is_refused(tiny, tmp_path):
+    pytest.importorskip("fastapi")
+    data = quiz.write(tmp_path / "quiz", 4)
+    with (
+        transformers_serve(tiny["causal"], tmp_path / "log") as url,
+        pytest.raises(UsageError, match="takes no audio"),
+    ):
+        evaluate(Config("mmau", data, str(tiny["causal"]), tmp_path / "out", base_url=url, audio=data.parent / "audio"))
