@@ -27,7 +27,7 @@ async def check_hearing(client: Client, ledger: Ledger) -> None:
     """
     asking = Client(client.endpoint, ledger, retry_failed=True, sender=client.sender)
     sound = Clip(Audio(np.zeros((1, RATE), np.float32), RATE, RATE, 1), "").wav()
-    text = {"type": "text", "text": "Is there any sound? Answer with one word."}
+    text: dict[str, Any] = {"type": "text", "text": "Is there any sound? Answer with one word."}
     audio = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
     try:
         heard, read = [await asking.ask(_probe(parts)) for parts in ([audio, text], [text])]
