@@ -467,6 +467,33 @@ def compare_command(
         show(compare_shown(found))
 
 
+@app.command("audit")
+def audit_command(
+    data: Annotated[str, typer.Argument(help="A run, a dataset's folder or file, a Hub id, or a benchmark's file.")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Benchmarks that may be in it: names, files, Hub ids, lists of media ids; comma-separated."),
+    ] = None,
+    against_audio: Annotated[Path | None, typer.Option(help="Folder of the benchmarks' audio.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 when a gate fails.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Page to write, with plots and examples.")] = None,
+    json_: Json = False,
+) -> None:
+    """Show what is wrong with any multiple-choice set, and what can be had from it without listening."""
+    from datagen.audit import audit
+    from datagen.audit_view import shown as audit_shown
+
+    found = audit(data, against=names(against), against_audio=against_audio, html=html)
+    if json_:
+        print_json(found)
+    else:
+        show(audit_shown(found))
+    failed = [gate["name"] for gate in found["gates"] if gate["outcome"] == "fail"]
+    if strict and failed:
+        say(f"gates failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters, exports or benchmarks.")],
