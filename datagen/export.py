@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, Literal
 
 from datagen.dataset import SPLITS, measured
 from datagen.errors import UsageError
-from datagen.multiple_choice import Style, render, solution
+from datagen.multiple_choice import STYLES, Style, render, solution
 from datagen.records import MEASURES
 from datagen.run import finished, replacing
 from datagen.sources.attach import AudioFolder
@@ -35,7 +35,6 @@ COLUMNS = (
     "id", "question", "choices", "answer", "answer_index", "domain", "skill", "source", "clip_id", "media_id", "start",
     "end",
 )  # fmt: skip
-STYLES: tuple[Style, ...] = get_args(Style)
 
 
 # ── the formats ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -23,18 +23,21 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from datagen.language import UNSPACED
 from datagen.records import fold
 
-__all__ = ["LABELS", "Labels", "Style", "letter", "read", "render", "solution", "string_match"]
+__all__ = ["CAPTION", "LABELS", "STYLES", "Labels", "Style", "letter", "read", "render", "solution", "string_match"]
 
 Labels = Literal["letters", "text", "both"]
 Style = Literal["omni-r1", "r1-aqa", "letters"]
+STYLES: tuple[Style, ...] = get_args(Style)
 
 LABELS: Mapping[Style, Labels] = {"omni-r1": "text", "r1-aqa": "text", "letters": "letters"}
 """How each style of `render` labels the choices: what to pass to `read`."""
+CAPTION = "The audio is described as follows: {captions}\n{question}"
+"""A prompt in which captions stand in for the audio; `question` is rendered."""
 
 SHORT = 120
 """Characters beyond the longest choice up to which a text without an answer span is read whole: about one sentence."""

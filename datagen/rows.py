@@ -33,6 +33,8 @@ __all__ = ["Rows", "clean", "load", "some"]
 
 SECONDS = 5.0
 """To wait for the Hub's first answer."""
+SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}\.parquet")
+"""Name of a file of one split, as the Hub has them."""
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 
 
@@ -203,7 +205,10 @@ def _sha256(files: Sequence[Path]) -> str:
 
 
 def _parquet(files: Sequence[Path]) -> pl.DataFrame:
-    """All rows, in order of file; of a struct with bytes (an audio) the path alone, other bytes not at all."""
+    """All rows in order of file, with `split` where the shards' names say it.
+
+    Of a struct with bytes (an audio) the path alone is read, other bytes not at all.
+    """
     import polars as pl
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -212,7 +217,10 @@ def _parquet(files: Sequence[Path]) -> pl.DataFrame:
     for file in files:
         try:
             columns = [name for field in pq.read_schema(file) for name in _without_bytes(field)]
-            tables.append(pl.DataFrame(pl.from_arrow(pq.read_table(file, columns=columns))))
+            table = pl.DataFrame(pl.from_arrow(pq.read_table(file, columns=columns)))
+            shard = SHARD.fullmatch(file.name)
+            named = shard and "split" not in table.columns
+            tables.append(table.with_columns(split=pl.lit(shard[1])) if shard and named else table)
         except (pa.ArrowException, pl.exceptions.PolarsError) as error:
             raise UsageError(f"{file}: {_one_line(error)}: give a parquet file that is whole") from None
     try:

@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING
 from datagen.errors import AudioError, UsageError
 from datagen.eval.clips import Clip, Clips, noise, silence
 from datagen.llm import Request, Sampling
-from datagen.multiple_choice import Style, render
+from datagen.multiple_choice import CAPTION, STYLES, Style, render
 from datagen.seeds import derive, generator
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "CAPTION",
     "CONDITIONS",
     "HEARING",
     "STYLES",
@@ -49,8 +50,6 @@ __all__ = [
 CONDITIONS = ("audio", "none", "silence", "noise", "mismatched", "caption")
 HEARING = ("audio", "silence", "noise", "mismatched")
 """Conditions with an audio part, for which the clips are needed."""
-STYLES: tuple[Style, ...] = ("omni-r1", "r1-aqa", "letters")
-CAPTION = "The audio is described as follows: {captions}\n{question}"
 TEMPERATURE = 1.0
 """Of several samples; one alone is greedy."""
 MOST_DRAWS = 100

@@ -1,0 +1,194 @@
+"""A set of questions → what is trained on, and the prompt of each place of the run.
+
+    load(set) ─▶ examples, and what was left out with its reason
+    Deck      ─▶ place 0, 1, 2 … of the run: which example, its choices in which order, its prompt
+
+Order and permutations are functions of (seed, place), not of what was drawn before, so a run that goes on anywhere
+sees what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from datagen.errors import UsageError
+from datagen.mcq import BROKEN, McqSet, examined
+from datagen.multiple_choice import CAPTION, LABELS, STYLES, Style, render
+from datagen.records import fold
+from datagen.rows import Rows, load, some
+from datagen.seeds import generator
+from datagen.versions import UNKNOWN
+
+__all__ = ["THINK", "Deck", "Example", "LeftOut", "Material", "Modality", "material", "read_set"]
+
+Modality = Literal["text", "caption"]
+MOST_CHOICES = 10
+"""As many letters as the reader knows."""
+THINK = "Think first, inside <think> </think>; then give the answer."
+"""What `--think` adds to every prompt."""
+BINARY_LIKE = re.compile(r"<audio>|<\|AUDIO\|>")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question that can be trained on."""
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    gold: int
+    """Place of the right choice; of equal choices the first."""
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that cannot be trained on."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a set holds for training."""
+
+    name: str
+    sha256: str
+    examples: tuple[Example, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def read_set(place: str | Path) -> McqSet:
+    """Any set that `datagen.mcq` reads, and the exports for trl and ms-swift, whose question stands in a prompt.
+
+    Raises UsageError for what cannot be read, and for a published benchmark.
+    """
+    found = examined(_with_questions(load(place)))
+    if found.version != UNKNOWN:
+        raise UsageError(f"{place}: is a benchmark ({found.version}): train and watch on questions of your own")
+    return found
+
+
+def material(found: McqSet, modality: Modality, split: str | None = "train") -> Material:
+    """The examples of one split and every other row with its reason; a set without splits is one whole.
+
+    Raises UsageError where not two questions can be used.
+    """
+    table = found.table
+    if split and split in table["split"].to_list():
+        table = table.filter(table["split"] == split)
+    broken = {id: name for name in reversed(BROKEN) for id in found.defects.get(name, ())}
+    examples: list[Example] = []
+    left_out: list[LeftOut] = []
+    columns = ("id", "question", "choices", "answer_index", "captions")
+    for id, question, choices, gold, captions in table.select(columns).iter_rows():
+        reason = broken.get(id) or _unusable(choices, captions, modality)
+        if reason:
+            left_out.append(LeftOut(id, reason))
+            continue
+        said = tuple(captions) if captions and modality == "caption" else ()
+        examples.append(Example(id, question, tuple(choices), _first_equal(choices, gold), said))
+    if len(examples) < 2:
+        raise UsageError(_too_few(found.name, examples, left_out))
+    return Material(found.name, found.sha256, tuple(examples), tuple(left_out))
+
+
+def _unusable(choices: Sequence[str], captions: Sequence[str] | None, modality: Modality) -> str:
+    if len(choices) > MOST_CHOICES:
+        return "too_many_choices"
+    if len({fold(choice) for choice in choices}) < 2:
+        return "choices_all_equal"
+    return "caption_missing" if modality == "caption" and not captions else ""
+
+
+def _first_equal(choices: Sequence[str], gold: int) -> int:
+    return next(place for place, choice in enumerate(choices) if fold(choice) == fold(choices[gold]))
+
+
+def _too_few(name: str, examples: Sequence[Example], left_out: Sequence[LeftOut]) -> str:
+    if not left_out:
+        held = "one question" if examples else "no row"
+        return f"--data {name}: holds {held}: GRPO needs at least two questions, give a larger set"
+    reasons: dict[str, list[str]] = {}
+    for row in left_out:
+        reasons.setdefault(row.reason, []).append(row.id)
+    why = "; ".join(f"{reason} {len(ids)} ({some(ids)})" for reason, ids in reasons.items())
+    return f"--data {name}: {len(examples)} of its rows can be trained on ({why}): mend the file"
+
+
+# ── sets whose question stands in a rendered prompt ──────────────────────────────────────────────────────────────────
+
+
+def _with_questions(source: Rows) -> Rows:
+    """Rows of `datagen export --format trl | ms-swift` with the question that their prompt was rendered from."""
+    if not ({"messages", "prompt"} & set(source.keys)) or "choices" not in source.keys or "question" in source.keys:
+        return source
+    rows = source.rows if source.table is None else source.table.to_dicts()
+    return replace(source, rows=[_unrendered(row) if isinstance(row, Mapping) else row for row in rows], table=None)
+
+
+def _unrendered(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with `question`, and with the place of the answer alone where it has one: `solution` may be in tags."""
+    kept = {key: value for key, value in row.items() if key not in ("messages", "prompt")}
+    if kept.get("answer_index") is not None:
+        kept.pop("solution", None)
+    turns = row.get("messages") or row.get("prompt")
+    asked = turns if isinstance(turns, str) else next((t["content"] for t in turns or () if t["role"] == "user"), None)
+    if not isinstance(asked, str):
+        return kept
+    asked = BINARY_LIKE.sub("", asked).strip()
+    tails = [render("", row["choices"] or (), style) for style in STYLES]
+    tail = next((tail for tail in sorted(tails, key=len, reverse=True) if asked.endswith(tail)), "")
+    return {**kept, "question": asked.removesuffix(tail)}
+
+
+# ── the order of the run ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Deck:
+    """Examples in the order of the run; place n is the n-th group that is sampled.
+
+    Every epoch is shuffled anew, and the choices of every group are drawn anew, all of one group alike.
+    """
+
+    examples: Sequence[Example]
+    seed: int
+    style: Style = "omni-r1"
+    think: bool = False
+    shuffled: bool = True
+    """Whether examples are shuffled; a held-out set keeps its order and one permutation of its choices."""
+
+    def row(self, place: int) -> dict[str, Any]:
+        """`prompt` (messages), `choices` as they are shown, `gold` among them, `labels`, `style`, `think`, `id`."""
+        epoch, offset = divmod(place, len(self.examples)) if self.shuffled else (0, place)
+        example = self.examples[self._order(epoch)[offset] if self.shuffled else offset]
+        n = len(example.choices)
+        shown = generator(self.seed, "choices", example.id, epoch).sample(range(n), n)
+        choices = [example.choices[index] for index in shown]
+        return {
+            "place": place, "id": example.id, "prompt": self.prompt(example, choices), "choices": choices,
+            "gold": _first_equal(choices, shown.index(example.gold)), "labels": LABELS[self.style],
+            "style": self.style, "think": self.think,
+        }  # fmt: skip
+
+    def prompt(self, example: Example, choices: Sequence[str]) -> list[dict[str, str]]:
+        """One user turn; what a chat template says as the system is its own, the same in every modality."""
+        text = render(example.question, choices, self.style)
+        if example.captions:
+            text = CAPTION.format(captions=" ".join(map(str.strip, example.captions)), question=text)
+        return [{"role": "user", "content": f"{text}\n{THINK}" if self.think else text}]
+
+    def _order(self, epoch: int) -> list[int]:
+        return _shuffled(len(self.examples), self.seed, epoch)
+
+
+@lru_cache(maxsize=2)
+def _shuffled(n: int, seed: int, epoch: int) -> list[int]:
+    return generator(seed, "epoch", epoch).sample(range(n), n)
