@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -170,6 +171,22 @@ def duplicates() -> Counts:
     return counts(verdicts, [id.startswith("again ") for id in table["id"]])
 
 
+def semantic(model: str, rows: int = CLEAN) -> Counts:
+    """Pairs of questions of one clip that ask the same in other words; clean: pairs that do not, and generated rows."""
+    table = questions(rows, seed=13, defects=False).drop("defect")
+    pairs = [*texts.SAME_MEANING, *texts.OTHER_MEANING]
+    changes = [
+        {"id": f"{i} {place}", "clip_id": f"pair/{i}", "sha256": "", "question": question, "answer": answer}
+        for i, pair in enumerate(pairs)
+        for place, (question, answer) in enumerate(pair)
+    ]
+    changed = [old | new for old, new in zip(table.iter_rows(named=True), changes, strict=False)]
+    table = pl.concat([pl.DataFrame(changed, schema=table.schema), table[len(changes) :]])
+    context = replace(CONTEXT, value=model)
+    verdicts = resolve("filter", "semantic", FILTERS, "judge")(context).judge(table)
+    return counts(verdicts, [i < 2 * len(texts.SAME_MEANING) and i % 2 == 1 for i in range(table.height)])
+
+
 # ── filters that drop as much as is too much: what is planted is the surplus, whichever rows hold it ──────────────────
 
 
@@ -298,9 +315,12 @@ def main() -> None:
     """Prints the table; exit 1 when a filter does not pass."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default=",".join(PLANTS))
+    parser.add_argument("--semantic-model", help="folder or Hub id of all-MiniLM-L6-v2: adds `semantic`")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = {name: PLANTS[name]() for name in args.only.split(",")}
+    found = {name: PLANTS[name]() for name in args.only.split(",") if name}
+    if args.semantic_model:
+        found["semantic"] = semantic(args.semantic_model)
     if args.json:
         print(json.dumps(found))
     else:

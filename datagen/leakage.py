@@ -28,7 +28,7 @@ from datagen.audio_leakage import Recordings
 from datagen.errors import UsageError
 from datagen.media import media_ids
 from datagen.rows import SUFFIXES
-from datagen.text_leakage import overlaps
+from datagen.text_leakage import OVERLAP, overlaps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -159,16 +159,17 @@ def media_of(table: pl.DataFrame) -> pl.DataFrame:
 # ── the comparison ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def compare(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
+def compare(table: pl.DataFrame, benchmarks: Benchmarks, least: float = OVERLAP) -> pl.DataFrame:
     """`reason`, `score` and `met` (what item, and how much of it) for every row of `table`, in its order.
 
     `table`: question, choices and, where there are, clip_id, media_id, audio; for the sound, path, cut_start, cut_end
     and sha256 (see `Recordings.met`). Score: 1 for equal texts and ids, the share of its landmarks for the
-    sound, else that of `text_leakage.OVERLAP`, also of rows with no reason; null without items.
+    sound, else that of `text_leakage.OVERLAP`, also of rows with no reason; null without items. `least`: the
+    score from which words meet an item.
     """
     import polars as pl
 
-    met = pl.concat([by(table, benchmarks) for by in (_by_words, _by_media, _by_sound)])
+    met = pl.concat([_by_words(table, benchmarks, least), _by_media(table, benchmarks), _by_sound(table, benchmarks)])
     first = met.sort("row", "rank", maintain_order=True).unique("row", keep="first", maintain_order=True)
     rows = pl.DataFrame({"row": pl.int_range(table.height, dtype=pl.UInt32, eager=True)})
     joined = rows.join(first, on="row", how="left", maintain_order="left")
@@ -178,12 +179,12 @@ def compare(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
     )
 
 
-def _by_words(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
+def _by_words(table: pl.DataFrame, benchmarks: Benchmarks, least: float) -> pl.DataFrame:
     """The item that each row shares most words with: row, rank, reason, score, met."""
     import polars as pl
 
     items = benchmarks.items
-    pairs = overlaps(table, clip_key(table), items).with_columns(rank=_rank())
+    pairs = overlaps(table, clip_key(table), items, least).with_columns(rank=_rank())
     best = pairs.sort("row", "rank", -pl.col("score"), "item").unique("row", keep="first", maintain_order=True)
     name = items["name"].gather(best["item"])
     met = pl.when(pl.col("reason") == "").then(pl.lit("")).otherwise(name)

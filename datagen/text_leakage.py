@@ -21,18 +21,19 @@ __all__ = ["COMMON", "OVERLAP", "overlaps"]
 OVERLAP, LEAST_RUNS, CHOICES = 0.55, 3, 0.75
 """An item is met from this score, with at least so many shared runs, two of them with choices. The score is, to three
 quarters, the share of its choices that come with the question's end (or with its beginning, whichever is more), and to
-one the share of its question's own runs: a question alone never meets, nor does it with one choice."""
+one the share of its question's own runs: a question alone never meets, nor does it with one choice. Runs of 13 words
+with two choices and half of all make the score at least this."""
 COMMON = 10
 """What more clips of the set, or more items, than this have is a wording, and counts nowhere."""
 SLICE = 100_000
 """Rows whose words are in memory together."""
 
 
-def overlaps(table: pl.DataFrame, clip: pl.Series, items: pl.DataFrame) -> pl.DataFrame:
+def overlaps(table: pl.DataFrame, clip: pl.Series, items: pl.DataFrame, least: float = OVERLAP) -> pl.DataFrame:
     """(row, item, reason, score) of pairs of a row and an item, numbers from 0, that share words.
 
     Reason `exact_question` (the same words in the question and in the choices, in any order), `text_overlap`, or ""
-    for a lesser score (see OVERLAP). `table`, `items`: question, choices; `clip` names the
+    for a score below `least` (see OVERLAP). `table`, `items`: question, choices; `clip` names the
     audio of each row.
     """
     import polars as pl
@@ -42,7 +43,7 @@ def overlaps(table: pl.DataFrame, clip: pl.Series, items: pl.DataFrame) -> pl.Da
     for start in range(0, table.height, SLICE):
         ours.append(_runs(table.slice(start, SLICE), known).with_columns(pl.col("row") + start))
     mine = pl.concat([theirs.clear(), *ours])
-    return _judged(*_met(mine.with_columns(clip=clip.gather(mine["row"]).hash()), theirs), items)
+    return _judged(*_met(mine.with_columns(clip=clip.gather(mine["row"]).hash()), theirs), items, least)
 
 
 def _runs(table: pl.DataFrame, known: dict[str, NDArray[np.uint64]] | None = None) -> pl.DataFrame:
@@ -84,7 +85,7 @@ def _met(mine: pl.DataFrame, theirs: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     return mine.join(rare, on=key).select("kind", "row", "item"), rare.group_by("kind", "item").agg(runs=pl.len())
 
 
-def _judged(pairs: pl.DataFrame, totals: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def _judged(pairs: pl.DataFrame, totals: pl.DataFrame, items: pl.DataFrame, least: float) -> pl.DataFrame:
     import polars as pl
 
     kinds = ("asked", "ending", "beginning", "long", "whole")
@@ -95,10 +96,11 @@ def _judged(pairs: pl.DataFrame, totals: pl.DataFrame, items: pl.DataFrame) -> p
     whole, asked = pl.col("whole") > 0, pl.col("asked") / pl.col("of_asked")
     chosen = pl.max_horizontal(pl.col(kind) / pl.col(f"of_{kind}") for kind in ("ending", "beginning"))
     score = CHOICES * chosen + (1 - CHOICES) * pl.coalesce(asked, chosen)
-    count = count.with_columns(
-        score=pl.when(whole).then(1.0).otherwise(score).fill_null(0.0), choices=pl.max_horizontal("ending", "beginning")
-    )
-    enough = (pl.col("choices") >= 2) & (pl.col("asked") + pl.col("choices") >= LEAST_RUNS)
     long = (pl.col("long") >= 2) & (2 * pl.col("long") >= pl.col("size"))
-    partly = pl.when((pl.col("score") >= OVERLAP) & enough | long).then(pl.lit("text_overlap")).otherwise(pl.lit(""))
+    score = pl.max_horizontal(score.fill_null(0.0), pl.when(long).then(OVERLAP).otherwise(0.0))
+    count = count.with_columns(
+        score=pl.when(whole).then(1.0).otherwise(score), choices=pl.max_horizontal("ending", "beginning")
+    )
+    enough = (pl.col("choices") >= 2) & (pl.col("asked") + pl.col("choices") >= LEAST_RUNS) | long
+    partly = pl.when((pl.col("score") >= least) & enough).then(pl.lit("text_overlap")).otherwise(pl.lit(""))
     return count.select("row", "item", "score", reason=pl.when(whole).then(pl.lit("exact_question")).otherwise(partly))

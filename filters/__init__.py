@@ -62,6 +62,7 @@ FILTERS: dict[str, str] = {
     "overlap": "datagen.filters.overlap:Overlap",
     "leakage": "datagen.filters.leakage:Leakage",
     "duplicates": "datagen.filters.duplicates:Duplicates",
+    "semantic": "datagen.filters.semantic:Semantic",
     "answer_frequency": "datagen.filters.answer_frequency:AnswerFrequency",
     "templates": "datagen.filters.templates:Templates",
     "length": "datagen.filters.length:Length",

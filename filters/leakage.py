@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from datagen.filters.readings import number
 from datagen.filters.wording import verdicts
 from datagen.leakage import compare
+from datagen.text_leakage import OVERLAP
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,15 +26,18 @@ class Leakage:
     """
 
     role = "against"
+    takes = "the score from which the words of a question meet an item"
 
     def __init__(self, context: Context) -> None:
         assert context.against is not None
         self.benchmarks = context.against
+        given = number("leakage", context.value)
+        self.least = OVERLAP if given is None else given
         self.notes: dict[str, Any] = {}
 
     def judge(self, table: pl.DataFrame) -> pl.DataFrame:
         """See `datagen.filters.Filter`; with the column `error` beside."""
-        found = compare(table, self.benchmarks)
+        found = compare(table, self.benchmarks, self.least)
         named = [f"{source['name']} {source['sha256'][:8]}" for source in self.benchmarks.sources]
         self.notes = {"against": ", ".join(named)}
         recordings = self.benchmarks.recordings

@@ -16,8 +16,10 @@ import datagen
 from datagen import ngrams
 from datagen.build import Config, build
 from datagen.errors import UsageError
+from datagen.filters.leakage import Leakage
 from datagen.leakage import compare, read
 from datagen.media import media_ids
+from datagen.plugins import Context
 
 DEMO = Path(datagen.__file__).parent / "sources" / "demo_clips"
 ASKED = "Which of these sounds follows the long whistle of the train in the recording?"
@@ -110,6 +112,14 @@ def test_it_says_what_was_met_and_how_much(tmp_path):
     exact, part = compare(table, benchmarks).rows()
     assert exact == ("exact_question", 1.0, "b.json item1")
     assert part == ("text_overlap", pytest.approx(0.75 * 3 / 4 + 0.25), "b.json item1")
+
+
+def test_the_threshold_is_the_filters_value(tmp_path):
+    benchmarks = read([benchmark(tmp_path / "b.json", (ASKED, CHOICES))])
+    part = pl.DataFrame({"id": ["a"], "question": [ASKED], "choices": [[*CHOICES[:3], "a passing bus"]]})
+    context = Context(seed=0, prompts=None, against=benchmarks)
+    for value, kept in ((None, False), ("0.8", False), ("0.9", True)):
+        assert Leakage(replace(context, value=value)).judge(part)["keep"].to_list() == [kept]
 
 
 def test_runs_are_those_of_a_plain_count(tmp_path):
