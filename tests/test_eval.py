@@ -110,6 +110,22 @@ def test_figures_are_those_of_the_answers(run):
     assert folder.items()["id"].to_list() == [row["id"] for row in quiz.rows(30)]
 
 
+def test_figures_are_those_that_score_gives_to_the_same_texts(tmp_path, run):
+    result, folder, _ = run(quiz.mixed, n=30, condition="none", prompt="letters")
+    sent = [{"id": line.id, "model_output": line.text} for line in folder.lines()]
+    (tmp_path / "sent.jsonl").write_text("\n".join(map(json.dumps, sent)))
+    scored = score(tmp_path / "quiz30/quiz.json", tmp_path / "sent.jsonl", "mmau", labels="letters")
+    for matcher in ("official", "strict"):
+        theirs, ours = scored["matchers"][matcher]["missing_as_wrong"], cell(result, "none")[matcher]
+        assert theirs.keys() == ours.keys()
+        assert {k: v for k, v in ours["total"].items() if k != "clustered"} == theirs["total"]
+        for group in theirs.keys() - {"total"}:
+            assert {v: s["correct"] for v, s in ours[group].items()} == {
+                v: s["correct"] for v, s in theirs[group].items()
+            }
+    assert cell(result, "none")["format_loss"]["difference"] == scored["format_loss"]["total"]["difference"] < 0
+
+
 def test_the_gold_shown_again_in_an_equal_choice_is_right(tmp_path, run):
     rows = [{**quiz.rows(1)[0], "choices": ["bell 0", "horn 0", "Bell 0"], "answer": "bell 0"}]
     file = tmp_path / "doubled/quiz.json"
@@ -423,3 +439,60 @@ def test_the_command_says_the_figures_and_ends_with_1_where_answers_are_missing(
     assert command(monkeypatch, *call, "--json") == 1
     result = json.loads(capsys.readouterr().out)
     assert result["unanswered"] == {"audio": {"audio_missing": ["item00002"]}} and result["spent"]["calls"] == 0
+
+
+# ── other benchmarks ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def answer(server, tmp_path, benchmark, rows, **options):
+    """One evaluation of rows in another benchmark's form, in every rotation; the text of each line by item and turn."""
+    file = tmp_path / f"{benchmark}.json"
+    file.write_text(json.dumps(rows))
+    config = Config(benchmark, file, "stub", tmp_path / benchmark, base_url=server.url, orders="circular", **options)
+    return evaluate(config), list(opened(tmp_path / benchmark).lines())
+
+
+def test_mmsu_reads_letters_by_what_was_shown(tmp_path, serve):
+    names = ("choice_a", "choice_b", "choice_c", "choice_d")
+    rows = [
+        {"id": row["id"], "audio_path": "x", "question": row["question"], "answer_gt": row["answer"], "task_name": "t",
+         "category": "c", "sub-category": "s", **dict(zip(names, row["choices"], strict=True))}
+        for row in quiz.rows(6)
+    ]  # fmt: skip
+    result, lines = answer(serve(quiz.skilled), tmp_path, "mmsu", rows, condition="none", prompt="letters",
+                           submission=tmp_path / "sent.json")  # fmt: skip
+    found = cell(result, "none", "circular")
+    assert found["official"]["total"]["accuracy"] == found["strict"]["total"]["accuracy"] == 1
+    assert len({line.text for line in lines}) == 4
+    assert json.loads((tmp_path / "sent.json").read_text())[0]["response"] == rows[0]["answer_gt"]
+
+
+def test_mmau_pro_sends_all_clips_of_an_item_and_asks_no_open_question(tmp_path, serve):
+    quiz.write(tmp_path / "quiz", 4)
+    rows = [
+        {"id": row["id"], "audio_path": [f"data/item0000{n}.wav", f"data/item0000{(n + 1) % 4}.wav"],
+         "question": row["question"], "choices": row["choices"], "answer": row["answer"],
+         "category": "open" if n == 3 else "mixes", "task_identifier": "t"}
+        for n, row in enumerate(quiz.rows(4))
+    ]  # fmt: skip
+    server = serve(quiz.skilled)
+    server.bodies = []
+    result, _ = answer(server, tmp_path, "mmau-pro", rows, audio=tmp_path / "quiz/audio")
+    assert result["set_aside"] == {"open": 1} and result["items"] == 3
+    for body in questions(server):
+        assert [part["type"] for part in body["messages"][0]["content"]] == ["input_audio", "input_audio", "text"]
+    assert cell(result, order="circular")["official"]["total"]["accuracy"] == 1
+
+
+def test_a_dataset_of_ours_finds_its_clips_by_the_clips_name(tmp_path, serve):
+    quiz.write(tmp_path / "quiz", 3)
+    rows = [
+        {"id": f"q{n}", "question": row["question"], "choices": row["choices"], "answer": row["answer"], "answer_index":
+         quiz.gold(n), "clip_id": f"folder/deep/item0000{n}", "provenance": "{}", "captions": ["A sound."]}
+        for n, row in enumerate(quiz.rows(3))
+    ]  # fmt: skip
+    result, lines = answer(
+        serve(quiz.skilled), tmp_path, "file", rows, condition="audio,caption", audio=tmp_path / "quiz/audio"
+    )
+    assert result["unanswered"] == {} and len(lines) == 24
+    assert cell(result, "caption", "circular")["strict"]["total"]["correct"] == 3
