@@ -494,6 +494,53 @@ def audit_command(
         raise typer.Exit(1)
 
 
+@app.command("review")
+def review_command(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    sample: Annotated[int, typer.Option(help="Questions to ask about: half kept, half dropped.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the sample; all reviewers of one get the same questions.")] = 0,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Whose verdicts these are.  [default: your login name]", show_default=False)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address of this machine to answer on; loopback only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port; 0 takes a free one.")] = 7860,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Say what was found so far, in place of serving the page.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Listen to clips in a browser and judge their questions; --report says how often people and filters agree."""
+    if report:
+        from datagen.review import report as figures
+        from datagen.review.showing import report_shown
+
+        found = figures(run)
+        if json_:
+            print_json(found)
+        else:
+            show(report_shown(found))
+        return
+    if json_:
+        raise UsageError("--json: the page prints none: add --report")
+    from datagen.review.page import review
+
+    review(
+        run, sample=sample, seed=seed, reviewer=login() if reviewer is None else reviewer, host=host, port=port,
+        browser=not no_browser, ready=say,
+    )  # fmt: skip
+
+
+def login() -> str:
+    """The name of who is logged in."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        raise UsageError("--reviewer: this login has no name: give one") from None
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help="sources, captioners, generators, filters, exports or benchmarks.")],

@@ -10,6 +10,8 @@ import pytest
 import real_weights
 from model_server import ModelServer
 
+from datagen.build import Config, build
+
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., ModelServer]]:
@@ -54,3 +56,21 @@ def smollm2() -> Path:
 def minilm() -> Path:
     """Folder of all-MiniLM-L6-v2."""
     return real(real_weights.minilm)
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 24 real clips, some of its questions dropped. Not to be changed."""
+    run = tmp_path_factory.mktemp("finished") / "demo"
+    build(Config(source="demo", out=run, limit=24))
+    return run
+
+
+@pytest.fixture
+def demo_run(finished_demo: Path, tmp_path: Path) -> Path:
+    """The same run, in a folder of this test."""
+    here = tmp_path / "run"
+    here.mkdir()
+    for name in ("run.json", "clips.parquet", "captions.parquet", "questions.parquet", "verdicts.parquet", "dataset"):
+        (here / name).symlink_to(finished_demo / name)
+    return here

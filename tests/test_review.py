@@ -13,7 +13,6 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from datagen.build import Config, build
 from datagen.errors import DatagenError, UsageError
 from datagen.review import Verdicts, drawn, opinions, population, report
 from datagen.review.sample import shown_choices, spread_out
@@ -31,42 +30,24 @@ def made(fates: dict[tuple[str, str, str], int]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run with its filters' drops."""
-    run = tmp_path_factory.mktemp("review") / "demo"
-    build(Config(source="demo", out=run, limit=24))
-    return run
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """The same run, of which no one said anything yet."""
-    here = tmp_path / "run"
-    here.mkdir()
-    for name in ("run.json", "clips.parquet", "captions.parquet", "questions.parquet", "verdicts.parquet", "dataset"):
-        (here / name).symlink_to(finished / name)
-    return here
-
-
 # ── the sample ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_question_of_a_run_has_its_fate(run):
-    state = json.loads((run / "run.json").read_text())
-    fates = Counter(population(run)["fate"])
+def test_every_question_of_a_run_has_its_fate(demo_run):
+    state = json.loads((demo_run / "run.json").read_text())
+    fates = Counter(population(demo_run)["fate"])
     assert fates.pop("kept") == state["counts"]["kept"]
     assert fates == {name: sum(why.values()) for name, why in state["counts"]["rejected"].items()}
 
 
-def test_a_run_that_is_no_run_or_not_done_is_refused(tmp_path, run):
+def test_a_run_that_is_no_run_or_not_done_is_refused(tmp_path, demo_run):
     with pytest.raises(UsageError, match=r"no run\.json"):
         population(tmp_path)
-    state = json.loads((run / "run.json").read_text())
-    (run / "run.json").unlink()
-    (run / "run.json").write_text(json.dumps({**state, "status": "running"}))
+    state = json.loads((demo_run / "run.json").read_text())
+    (demo_run / "run.json").unlink()
+    (demo_run / "run.json").write_text(json.dumps({**state, "status": "running"}))
     with pytest.raises(UsageError, match="not done"):
-        population(run)
+        population(demo_run)
 
 
 def test_half_of_a_sample_is_kept_and_the_filters_share_the_rest():
@@ -249,15 +230,15 @@ def wrong(row: dict[str, object]) -> str:
     return next(choice for choice in row["choices"] if choice != row["answer"])
 
 
-def test_figures_of_one_reviewer(run):
-    table = population(run)
+def test_figures_of_one_reviewer(demo_run):
+    table = population(demo_run)
     kept = table.filter(fate="kept").head(8).to_dicts()
     dropped = table.filter(fate="balance").head(4).to_dicts()
-    ann = Verdicts(run, "ann")
+    ann = Verdicts(demo_run, "ann")
     for i, row in enumerate([*kept, *dropped]):
         ann.answer(row["id"], wrong(row) if i in (0, 1) else row["answer"], heard=i != 2)
         ann.judge(row["id"], i not in (0, 8))
-    found = report(run)
+    found = report(demo_run)
     assert found["judged"] == 12
     assert (found["accuracy"]["correct"], found["accuracy"]["n"]) == (5, 7)
     assert (found["accuracy_without_audio"]["correct"], found["accuracy_without_audio"]["n"]) == (1, 1)
@@ -275,13 +256,13 @@ def test_figures_of_one_reviewer(run):
     json.dumps(found, allow_nan=False)
 
 
-def test_a_filter_before_others_is_weighed_by_what_each_judged_question_stands_for(run):
-    table = population(run)
+def test_a_filter_before_others_is_weighed_by_what_each_judged_question_stands_for(demo_run):
+    table = population(demo_run)
     sizes = dict(table["fate"].value_counts().iter_rows())
-    ann = Verdicts(run, "ann")
+    ann = Verdicts(demo_run, "ann")
     ann.judge(table.filter(fate="kept")["id"][0], True)
     ann.judge(table.filter(fate="balance")["id"][0], False)
-    passed = report(run)["filters"]["wellformed"]
+    passed = report(demo_run)["filters"]["wellformed"]
     assert passed["false_keeps"]["accuracy"] == pytest.approx(sizes["balance"] / (sizes["balance"] + sizes["kept"]))
     assert passed["false_drops"]["n"] == passed["dropped"] == 0
     assert passed["unseen"] == table.height - sizes["kept"] - sizes["balance"]
@@ -289,17 +270,17 @@ def test_a_filter_before_others_is_weighed_by_what_each_judged_question_stands_f
     low, high = wilson(passed["false_keeps"]["accuracy"] * effective, effective)
     assert (passed["false_keeps"]["low"], passed["false_keeps"]["high"]) == pytest.approx((low, high))
     # One judged question on each side, both as the filter has it: people agree with it wholly.
-    assert report(run)["filters"]["balance"]["kappa"] == pytest.approx(1)
+    assert report(demo_run)["filters"]["balance"]["kappa"] == pytest.approx(1)
 
 
-def test_two_reviewers_count_each_question_once(run):
-    first, second, third = population(run).filter(fate="kept").head(3).to_dicts()
-    ann, bob, eve = (Verdicts(run, name) for name in ("ann", "bob", "eve"))
+def test_two_reviewers_count_each_question_once(demo_run):
+    first, second, third = population(demo_run).filter(fate="kept").head(3).to_dicts()
+    ann, bob, eve = (Verdicts(demo_run, name) for name in ("ann", "bob", "eve"))
     for people, row in (((ann, bob), first), ((ann, bob), second), ((ann, bob, eve), third)):
         for who in people:
             who.answer(row["id"], wrong(row) if who is bob and row is first else row["answer"], heard=True)
             who.judge(row["id"], not (who is bob and row is not first))
-    found = report(run)
+    found = report(demo_run)
     assert (found["accuracy"]["correct"], found["accuracy"]["n"]) == (2.5, 3)
     kept = found["fates"]["kept"]
     assert (kept["judged"], kept["split"], kept["valid"]["correct"]) == (2, 1, 2)
@@ -309,14 +290,14 @@ def test_two_reviewers_count_each_question_once(run):
     assert pair["kappa"] == pytest.approx(0)  # ann says yes to all: what they share is chance
 
 
-def test_a_report_of_nothing_said_has_no_figure(run):
-    found = report(run)
+def test_a_report_of_nothing_said_has_no_figure(demo_run):
+    found = report(demo_run)
     assert found["judged"] == 0 and found["accuracy"]["accuracy"] is None and found["reviewers"] == {}
     assert found["filters"]["balance"]["kappa"] is None
     assert found["chain"]["unseen"] == found["questions"]
 
 
-def test_verdicts_on_questions_that_the_run_does_not_hold_are_left_out(run):
-    ann = Verdicts(run, "ann")
+def test_verdicts_on_questions_that_the_run_does_not_hold_are_left_out(demo_run):
+    ann = Verdicts(demo_run, "ann")
     ann.judge("gone", True)
-    assert report(run)["judged"] == 0 and report(run)["reviewers"] == {}
+    assert report(demo_run)["judged"] == 0 and report(demo_run)["reviewers"] == {}
