@@ -102,7 +102,7 @@ def application(session: Session) -> FastAPI:
             )
         app = FastAPI(openapi_url=None)
         app.mount("/clip", StaticFiles(directory=session.clips.folder))
-        app.add_middleware(Guard)  # type: ignore[arg-type]
+        app.add_middleware(Guard)
         mounted: FastAPI = gradio.mount_gradio_app(
             app, blocks, "/", footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
             enable_monitoring=False, theme=gradio.themes.Base(font=["system-ui", "sans-serif"]),
