@@ -8,13 +8,13 @@ aspect is asked again, with TEMPERATURE instead of 0, so that the captions diffe
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from datagen.audio import input_audio
-from datagen.errors import Denied, ModelError, PermanentError, TransientError, UsageError
+from datagen.errors import PermanentError, TransientError, UsageError
 from datagen.llm import Request, Sampling
+from datagen.llm.hearing import stop_if_deaf
 from datagen.prompts import ASPECTS, Unusable, parse_caption
 from datagen.records import Caption, Clip, Failure
 
@@ -27,12 +27,6 @@ __all__ = ["OpenAICaptioner"]
 TEMPERATURE = 0.7
 """Of the second and later captions of one aspect."""
 TOKENS = 512
-NO_AUDIO = re.compile(
-    r"(?:invalid (?:content )?(?:value|type)|unknown|unexpected|unsupported|not support(?:ed)?|n't support).{0,60}audio"
-    r"|audio.{0,60}(?:not|n't) (?:be )?(?:support|enabled)|at most 0 audio",
-    re.IGNORECASE,
-)
-"""What servers say that cannot take audio (OpenAI, vLLM, transformers serve, llama.cpp)."""
 
 
 class OpenAICaptioner:
@@ -69,8 +63,7 @@ class OpenAICaptioner:
         except Unusable as error:
             return Failure("caption", error.reason, clip.id, f"{aspect}: {error}", answer.text, key=answer.key)
         except (PermanentError, TransientError) as error:
-            if NO_AUDIO.search(str(error)):
-                raise self._deaf(error) from None
+            stop_if_deaf(error, self._client.identity)
             return Failure("caption", error.reason, clip.id, f"{aspect}: {error}", error.raw, key=error.key)
 
     def _request(self, sound: dict[str, Any], aspect: str, turn: int) -> Request:
@@ -85,10 +78,3 @@ class OpenAICaptioner:
     def sampling(self, turn: int) -> Sampling:
         """How the caption of the `turn`-th round of aspects is drawn."""
         return Sampling(temperature=TEMPERATURE if turn else 0.0, max_tokens=TOKENS)
-
-    def _deaf(self, error: ModelError) -> Denied:
-        said = " ".join(str(error).split())
-        return Denied(
-            f"model {self._client.identity!r} takes no audio ({said}): name one that does by --captioner-model",
-            error.raw,
-        )

@@ -871,7 +871,7 @@ def describe(
             {"role": role, "model": public_name(client.endpoint.model), "revision": client.endpoint.revision}
             for role, client in sorted(clients.items())
         ]
-        + local_models(config, run),
+        + local_models(config, run, clients),
         "prompts": Prompts(config.prompts).hashes() if clients else {},
         "licenses": licenses(run),
         "baselines": baselines(judged.kept, items),
@@ -902,15 +902,15 @@ def repaired(kept: pl.DataFrame) -> dict[str, int]:
     return dict(sorted(Counter(kind for text in provenances for kind in kinds(json.loads(text))).items()))
 
 
-def local_models(config: Config, run: Run) -> list[dict[str, str]]:
-    """The models that captioners run themselves: the name without its folder, and the hash of the content."""
+def local_models(config: Config, run: Run, clients: Mapping[str, Client]) -> list[dict[str, str]]:
+    """The models that captioners run by themselves: the name without its folder, and the hash of the content."""
     known = dict(item.partition("=")[::2] for item in run.state["fingerprints"]["inputs"]["captioner"])
     return [
         {"role": f"captioner {name}", "model": Path(model).name, "revision": known[name]}
         if known[name] != model
         else {"role": f"captioner {name}", "model": model, "revision": ""}
         for name, model in config.captioners.items()
-        if model
+        if model and name not in clients
     ]
 
 

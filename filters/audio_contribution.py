@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datagen.errors import PermanentError, TransientError
 from datagen.filters.readings import Plan, asked_of, difference, number, readings, unread
+from datagen.llm.hearing import stop_if_deaf
 from datagen.records import Failure, Question, Verdict
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class AudioContribution:
     """P(right | audio) − P(right | silence) of the captioner's model, in the same permuted orders.
 
     A column; with `audio_contribution=0.5` what is below is dropped as `weak`. `low` and `high`: Newcombe's interval.
-    Failure (stage "read"): refused (also by a model that takes no audio), transient.
+    Failure (stage "read"): refused, transient. Raises Denied, one line, when the model takes no audio.
     """
 
     role = "captioner"
@@ -52,5 +53,6 @@ class AudioContribution:
                 readings(self._ears, self._context, question, "listen", silence),
             )
         except (PermanentError, TransientError) as error:
+            stop_if_deaf(error, self._ears.identity)
             return unread(question, error)
         return difference("audio_contribution", question, heard, unheard, self._least)

@@ -81,7 +81,8 @@ async def readings(
 ) -> Readings:  # fmt: skip
     """`number` (else `context.readings`) answers to `question`, asked by `template` with `values` in it, or by ear.
 
-    Raises PermanentError and TransientError of the first that fails.
+    An order is asked once: two choices have two readings at most, a third would be the first again. Raises
+    PermanentError and TransientError of the first that fails.
     """
 
     async def one(order: Sequence[int]) -> Answer:
@@ -91,7 +92,8 @@ async def readings(
         request = Request([{"role": "user", "content": content}], name, sampling=Sampling(max_tokens=TOKENS))
         return await client.ask(request)
 
-    permuted = orders(question, context.seed, number or context.readings)
+    drawn = orders(question, context.seed, number or context.readings)
+    permuted = [list(order) for order in dict.fromkeys(map(tuple, drawn))]
     return gather(question, permuted, await asyncio.gather(*map(one, permuted)), "letters")
 
 

@@ -11,9 +11,10 @@ import pytest
 import soundfile
 
 from datagen.audio import Audio
-from datagen.captioners.openai import NO_AUDIO, OpenAICaptioner
+from datagen.captioners.openai import OpenAICaptioner
 from datagen.errors import Denied, UsageError
 from datagen.llm import Client, Endpoint, Ledger
+from datagen.llm.hearing import NO_AUDIO
 from datagen.plugins import Context
 from datagen.prompts import ASPECTS, Prompts
 from datagen.records import Caption, Clip

@@ -19,7 +19,7 @@ from model_server import ModelServer
 
 from datagen.audio import input_audio, load, silenced
 from datagen.build import Config, build
-from datagen.errors import UsageError
+from datagen.errors import Denied, UsageError
 from datagen.export import export
 from datagen.filters import PROBES
 from datagen.filters.consistency import Consistency
@@ -189,6 +189,35 @@ def test_contribution_is_what_the_audio_adds_to_silence(serve, ask, sound, deaf,
     row = ask("audio_contribution", serve(respond), "0.5", sound=sound)
     assert (row.score, row.reason) == (score, reason)
     assert len(sound[0]["input_audio"]["data"]) == len(sound[1]["input_audio"]["data"])
+
+
+def test_a_model_without_ears_stops_the_run(serve, ask, sound):
+    server = serve()
+    server.refuse = lambda body: (400, "This model does not support audio")
+    with pytest.raises(Denied, match=r"model 'stub' takes no audio .*--captioner-model"):
+        ask("audio_contribution", server, sound=sound)
+
+
+def test_two_choices_have_two_orders_and_no_third_reading(serve, tmp_path):
+    two = Question.make(
+        "s/1", "Which animal is heard?", [ANSWER, WRONG[0]], ANSWER,
+        domain="sound", skill="x", generator="llm", provenance={},
+    )  # fmt: skip
+
+    async def main():
+        ledger = Ledger(tmp_path / "l.sqlite")
+        client = Client(Endpoint("stub", serve(lambda body: "A").url), ledger)
+        context = Context(seed=7, prompts=Prompts(), reader=client, policy=client, readings=5, policy_samples=5)
+        try:
+            probes = [resolve("filter", name, PROBES, "probe")(context) for name in ("consistency", "difficulty")]
+            return [await probe.probe(two, CAPTIONS) for probe in probes]
+        finally:
+            await client.close()
+            ledger.close()
+
+    consistency, difficulty = asyncio.run(main())
+    assert (consistency.score, consistency.keep, len(consistency.keys)) == (0.5, False, 2)  # always the first
+    assert len(set(difficulty.keys)) == 5  # drawn, not read: each sample is another
 
 
 @pytest.mark.parametrize("name", PROBES)

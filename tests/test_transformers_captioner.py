@@ -13,6 +13,7 @@ from datagen import plugins
 from datagen.build import Config, build
 from datagen.captioners import openai, transformers
 from datagen.errors import UsageError
+from datagen.filters import readings
 from datagen.prompts import ASPECTS
 
 
@@ -57,6 +58,16 @@ def test_each_class_captions_real_clips(tiny, tmp_path, kind):
     assert table["key"].n_unique() == table["text"].n_unique() == counts["captions"]
     again = build(config(tmp_path, tiny(kind)))
     assert again["calls"] == 0 and captions(tmp_path / "run").equals(table)
+
+
+def test_a_filter_that_listens_asks_the_same_model(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(readings, "TOKENS", 4)
+    chosen = {"captioner": f"labels,acoustic,transformers={tiny('qwen2_audio')}", "limit": 2, "readings": 1}
+    build(config(tmp_path, "", **chosen, filters=("audio_contribution",)))
+    state = json.loads((tmp_path / "run/run.json").read_text())
+    assert state["measures"]["audio_contribution"]["n"] == state["counts"]["kept"] > 0
+    assert {model["role"] for model in state["models"]} == {"captioner", "transformers"}
+    assert build(config(tmp_path, "", **chosen))["calls"] == 0
 
 
 def test_captions_are_a_function_of_seed_and_clip_alone(tiny, tmp_path):
