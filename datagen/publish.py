@@ -84,9 +84,10 @@ def check_names(repo: str, revision: str | None) -> None:
 
     try:
         validate_repo_id(repo)
+        named = repo.count("/") == 1
     except HFValidationError:
-        repo = ""
-    if repo.count("/") != 1:
+        named = False
+    if not named:
         raise UsageError(f"{repo!r}: is no name of a dataset: use OWNER/NAME of letters, digits, '-', '_' and '.'")
     plain = re.fullmatch(r"(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9._/-]*(?<![/.])", revision or "main")
     if not plain or re.fullmatch(r"[0-9a-f]{40}|refs/.*", revision or ""):

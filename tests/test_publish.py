@@ -236,8 +236,8 @@ def test_an_address_goes_only_where_it_is_anybodys(url, public):
     ("repo", "words", "says"),
     [
         ("set", (), "'set': is no name of a dataset: use OWNER/NAME"),
-        ("me/set/more", (), "is no name of a dataset"),
-        ("me/a b", (), "is no name of a dataset"),
+        ("me/set/more", (), "'me/set/more': is no name of a dataset"),
+        ("me/a b", (), "'me/a b': is no name of a dataset"),
         ("me/set", ("--revision", "a b"), "--revision 'a b': is no name of a branch"),
         ("me/set", ("--revision", "0" * 40), "is no name of a branch"),
         ("me/set", ("--revision", "../main"), "is no name of a branch"),
