@@ -2,9 +2,10 @@
 
     python benchmarks/audit.py [--rows 1000000] [--json]
 
-Prints {rows, seconds, rss_mb, findings: {name: count}, gates: {name: outcome}}. The questions (`generated.py`) stand in
-a dataset's shards, which another process writes, so `rss_mb` is the peak of the audit alone. Bounds: 1,000,000 rows in
-180 s and 4,000 MB, 200,000 in 60 s and 2,000 MB; exit 1 beyond them.
+Prints {rows, seconds, cpu_seconds, rss_mb, findings: {name: count}, gates: {name: outcome}}. The questions
+(`generated.py`) stand in a dataset's shards, which another process writes, so `rss_mb` is the peak of the audit alone.
+Bounds, in seconds of the processor as other work may share it: 1,000,000 rows in 240 s and 4,000 MB, 200,000 in 60 s
+and 2,000 MB; exit 1 beyond them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-BOUNDS = {1_000_000: (180.0, 4_000), 200_000: (60.0, 2_000)}
-"""Rows up to which a bound holds → seconds and MB."""
+BOUNDS = {1_000_000: (240.0, 4_000), 200_000: (60.0, 2_000)}
+"""Rows up to which a bound holds → seconds of the processor and MB."""
 SHARD = 200_000
 
 
@@ -44,13 +45,16 @@ def measure(rows: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, __file__, "--rows", str(rows), "--make", f"{folder}/dataset"]
         subprocess.run(call, check=True)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         found = audit(f"{folder}/dataset", html=Path(folder) / "page.html")
-        seconds = round(time.perf_counter() - started, 2)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     counts = {name: finding["count"] for name, finding in found["findings"].items()}
     outcomes = {gate["name"]: gate["outcome"] for gate in found["gates"]}
-    return {"rows": rows, "seconds": seconds, "rss_mb": peak, "findings": counts, "gates": outcomes}
+    return {
+        "rows": rows, "seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "rss_mb": peak, "findings": counts,
+        "gates": outcomes,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -66,7 +70,7 @@ def main() -> None:
     found = measure(args.rows)
     print(json.dumps(found) if args.json else found)
     seconds, megabytes = next((BOUNDS[n] for n in sorted(BOUNDS) if args.rows <= n), (float("inf"),) * 2)
-    sys.exit(found["seconds"] > seconds or found["rss_mb"] > megabytes)  # type: ignore[operator]
+    sys.exit(found["cpu_seconds"] > seconds or found["rss_mb"] > megabytes)  # type: ignore[operator]
 
 
 if __name__ == "__main__":

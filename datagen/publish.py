@@ -2,7 +2,8 @@
 
     README.md      the card
     data/          train-00000-of-00002.parquet …
-    audit.json     every figure of the run: counts, funnel, baselines, licences
+    audit.json     every figure of the run: counts, funnel, baselines, gates, licences; and, under `audit`, those of
+                   RUN/audit.json, where `datagen audit RUN --json` was written there
     build.toml     what `datagen build --config build.toml` builds it from; of paths, the names alone
 
 Nothing else leaves the machine: no audio, no answers, no key, no address of a server of one's own. Files are sent from
@@ -17,7 +18,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 
 from datagen.errors import DatagenError, UsageError
 from datagen.llm.request import public_name
+from datagen.rows import sha256_of
 from datagen.run import Run, opened
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ FIGURES = (
     "version", "seed", "language", "captioners", "writers", "filters", "funnel", "models", "prompts", "licenses",
     "baselines", "gates", "measures", "repaired", "sources", "list_price_usd",
 )  # fmt: skip
+AUDITED = ("findings", "filters", "longest_first_of_ties", "positions", "variety", "groups")
+"""Of RUN/audit.json, beside what was met of benchmarks."""
 COUNTS = ("clips", "captions", "questions", "kept", "rejected", "failed")
 AGAIN = "start the same command again"
 
@@ -112,9 +116,31 @@ def contents(run: Path, repo: str, revision: str | None) -> dict[str, Content]:
     branch = f', revision="{revision}"' if revision else ""
     card = card.replace('load_dataset("OWNER/NAME"', f'load_dataset("{repo}"{branch}', 1)
     figures = {name: state["counts"][name] for name in COUNTS} | {name: state.get(name) for name in FIGURES}
+    figures |= {"audit": audited(run, list(shards.values()))}
     audit = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     texts = {"README.md": card, "audit.json": audit, "build.toml": build_toml(state)}
     return {**{name: text.encode() for name, text in texts.items()}, **shards}
+
+
+def audited(run: Path, shards: Sequence[Path]) -> dict[str, Any] | None:
+    """What is published of RUN/audit.json: no ids, nobody's name; None where there is none.
+
+    Raises UsageError for one that is not of these shards.
+    """
+    file, cure = run / "audit.json", f"write it again by `datagen audit {run} --json`, or take it away"
+    if not file.exists():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["sha256"] != sha256_of(shards):
+            raise UsageError(f"{file}: is of another set than the one here: {cure}")
+        findings = {
+            name: {key: one[key] for key in ("kind", "count", "share")} for name, one in found["findings"].items()
+        }
+        leaks = found["leakage"] and {"against": found["leakage"]["against"], "met": len(found["leakage"]["met"])}
+        return {**{name: found[name] for name in AUDITED}, "findings": findings, "leakage": leaks}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file}: is no audit ({type(error).__name__}): {cure}") from None
 
 
 def check_shards(folder: Path, shards: Mapping[str, Path], kept: int) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["Rows", "clean", "load", "some"]
+__all__ = ["Rows", "clean", "load", "sha256_of", "some"]
 
 SECONDS = 5.0
 """To wait for the Hub's first answer."""
@@ -94,7 +94,7 @@ def some(names: Iterable[object], most: int = 3) -> str:
 
 def _file(path: Path) -> Rows:
     if path.suffix == ".parquet":
-        return Rows(str(path), _sha256([path]), (), _parquet([path]))
+        return Rows(str(path), sha256_of([path]), (), _parquet([path]))
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     if path.suffix in (".csv", ".tsv"):
@@ -188,7 +188,7 @@ def _folder(path: Path) -> Rows:
         return _saved(path)
     for found in (sorted((path / "data").glob("*.parquet")), sorted(path.glob("*.parquet"))):
         if found:
-            return Rows(str(path), _sha256(found), (), _parquet(found))
+            return Rows(str(path), sha256_of(found), (), _parquet(found))
     files = [file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES and file.name != "dataset_infos.json"]
     if len(files) == 1:
         return _file(files[0])
@@ -196,7 +196,8 @@ def _folder(path: Path) -> Rows:
     raise UsageError(f"{path}: holds {held}: name one file, or a folder of parquet files")
 
 
-def _sha256(files: Sequence[Path]) -> str:
+def sha256_of(files: Sequence[Path]) -> str:
+    """Of one file its SHA-256; of several that of their hashes, a line each."""
     digests = []
     for file in files:
         with file.open("rb") as opened:
@@ -249,7 +250,7 @@ def _saved(path: Path) -> Rows:
     except (ValueError, OSError, KeyError) as error:
         raise UsageError(f"{path}: {_one_line(error)}: give a folder that `datasets.save_to_disk` wrote") from None
     files = sorted(path.rglob("*.arrow"))
-    return Rows(str(path), _sha256(files), (), _table(dict(found) if isinstance(found, DatasetDict) else {"": found}))
+    return Rows(str(path), sha256_of(files), (), _table(dict(found) if isinstance(found, DatasetDict) else {"": found}))
 
 
 def _hub(name: str) -> Rows:

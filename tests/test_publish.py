@@ -18,7 +18,7 @@ from test_cli import call
 from datagen import dataset
 from datagen.build import Config, build
 from datagen.llm.request import public_name
-from datagen.publish import BUILT_FROM, build_toml, public_url, publish
+from datagen.publish import BUILT_FROM, build_toml, contents, public_url, publish
 from datagen.run import Run
 
 # huggingface_hub passes LFS bodies to httpx2 in a way that httpx2 calls deprecated.
@@ -89,6 +89,30 @@ def test_the_set_goes_in_one_commit_with_card_figures_and_configuration(hub, run
     audit = json.loads(files["audit.json"])
     assert audit["kept"] == state["counts"]["kept"]
     assert audit["baselines"] == state["baselines"] and audit["funnel"] == state["funnel"]
+
+
+def test_figures_of_an_audit_go_along_without_ids_and_names_when_they_are_of_this_set(run, monkeypatch, capsys):
+    file = run / "audit.json"
+    try:
+        code, out, _ = call(monkeypatch, capsys, "audit", run, "--against", run / "dataset", "--json")
+        assert code == 0
+        file.write_text(out)
+        found, sent = json.loads(out), json.loads(contents(run, "me/set", None)["audit.json"])["audit"]
+        assert {name: one["count"] for name, one in sent["findings"].items()} == {
+            name: one["count"] for name, one in found["findings"].items()
+        }
+        assert found["findings"] and sent["positions"] == found["positions"]
+        assert sent["leakage"]["met"] == len(found["leakage"]["met"]) > 0
+        ids = pl.read_parquet(run / "dataset" / "data" / "*.parquet")["id"]
+        assert not [id for id in ids if id in json.dumps(sent)]
+        for text in (json.dumps(found | {"sha256": "0"}), "{", "[]", "{}"):
+            file.write_text(text)
+            code, out, err = call(monkeypatch, capsys, "publish", run, "me/set", "--dry-run")
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert "write it again by" in err
+    finally:
+        file.unlink()
+    assert json.loads(contents(run, "me/set", None)["audit.json"])["audit"] is None
 
 
 def test_datasets_loads_back_equal_tables_whole_and_streamed(hub, run):
