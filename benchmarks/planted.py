@@ -13,18 +13,23 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import planted_texts as texts
 import polars as pl
+import soundfile
+from fingerprints import FORMS, made
 from generated import questions
 from planted_probes import PROBED, items, verdicts_on
 
+from datagen.audio import RATE, load, sha256
 from datagen.baselines import baselines
 from datagen.filters import FILTERS
 from datagen.filters.positions import reletter
-from datagen.leakage import Benchmarks
+from datagen.leakage import Benchmarks, read
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 
@@ -149,7 +154,33 @@ def leakage() -> Counts:
         }
         for i, (row, other) in enumerate(zip(rows, others, strict=True))
     ]
-    return judged("leakage", bad, good)
+    found = judged("leakage", bad, good)
+    return {name: number + leaked_audio()[name] for name, number in found.items()}
+
+
+@cache
+def leaked_audio() -> Counts:
+    """Clips that are in a folder of a benchmark's audio: quieter, as MP3, cut, or cut, quieter and MP3; and others."""
+    clips, _ = made(60)
+    samples = list(clips.values())
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "test").mkdir()
+        for i, sound in enumerate(samples[:24]):
+            soundfile.write(folder / f"test/{i}.wav", list(LEAKS.values())[i % len(LEAKS)](sound, i), RATE)
+        for i, sound in enumerate(samples):
+            soundfile.write(folder / f"{i}.flac", sound, RATE)
+        rows = questions(len(samples), seed=14, defects=False).drop("defect").with_columns(
+            path=pl.Series([str(folder / f"{i}.flac") for i in range(len(samples))]),
+            sha256=pl.Series([sha256(load(folder / f"{i}.flac")) for i in range(len(samples))]),
+            cut_start=pl.lit(None, pl.Float64), cut_end=pl.lit(None, pl.Float64),
+        )  # fmt: skip
+        context = replace(CONTEXT, against=read([], folder / "test"))
+        verdicts = resolve("filter", "leakage", FILTERS, "judge")(context).judge(rows)
+    return counts(verdicts, [i < 24 for i in range(len(samples))])
+
+
+LEAKS = {name: FORMS[name] for name in ("gain_-20_dB", "mp3_middle", "cut_to_70_%", "cut_to_50_%_quiet_mp3")}
 
 
 def duplicates() -> Counts:

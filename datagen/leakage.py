@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,10 +137,14 @@ def _list_of_ids(path: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, An
 # ── media ids ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def media_of(table: pl.DataFrame) -> pl.DataFrame:
-    """(row, key) of every recording that a row names: by `media_id`, or by its clip, audio files or own id."""
+def media_of(table: pl.DataFrame, among: Iterable[str] | None = None) -> pl.DataFrame:
+    """(row, key) of every recording that a row names: by `media_id`, or by its clip, audio files or own id.
+
+    Names that hold no id of the keys `among` are not looked at, which is quick.
+    """
     import polars as pl
 
+    ids = pl.Series([key.partition(":")[2] for key in among or ()], dtype=pl.String)
     found = [pl.DataFrame(schema={"row": pl.UInt32, "key": pl.String})]
     for column, known in (("media_id", True), ("clip_id", False), ("audio", False), ("id", False)):
         if column not in table.columns:
@@ -149,9 +153,10 @@ def media_of(table: pl.DataFrame) -> pl.DataFrame:
         if long.schema["name"] == pl.List(pl.String):
             long = long.explode("name", empty_as_null=False, keep_nulls=False)
         names = long["name"].drop_nulls().unique(maintain_order=True)
-        keys = [list(media_ids([name], known=known)) for name in names]
-        told = pl.DataFrame({"name": names, "key": pl.Series(keys, dtype=pl.List(pl.String))})
-        told = told.explode("key", empty_as_null=False, keep_nulls=False)
+        if among is not None:
+            names = names.filter(names.to_frame().select(pl.col("name").str.contains_any(ids.implode())).to_series())
+        pairs = [(name, key) for name in names for key in media_ids([name], known=known)]
+        told = pl.DataFrame(pairs, {"name": pl.String, "key": pl.String}, orient="row")
         found.append(long.join(told, on="name", maintain_order="left").select("row", "key"))
     return pl.concat(found).unique(maintain_order=True)
 
@@ -196,7 +201,9 @@ def _by_media(table: pl.DataFrame, benchmarks: Benchmarks) -> pl.DataFrame:
 
     theirs = pl.DataFrame(list(benchmarks.media.items()), {"key": pl.String, "item": pl.String}, orient="row")
     found = (
-        media_of(table).join(theirs, on="key", maintain_order="left").unique("row", keep="first", maintain_order=True)
+        media_of(table, benchmarks.media)
+        .join(theirs, on="key", maintain_order="left")
+        .unique("row", keep="first", maintain_order=True)
     )
     met = pl.format("{} ({})", "item", "key")
     return found.with_columns(reason=pl.lit("media_id")).select("row", _rank(), "reason", score=1.0, met=met)
