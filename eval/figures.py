@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from datagen.records import fold
 from datagen.statistics import Estimate, bootstrap_difference, bootstrap_mean, share
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def cells(lines: pl.LazyFrame, items: pl.DataFrame, groups: Mapping[str, str]) -
         empty=pl.col("text").str.strip_chars() == "",
     ).collect()  # fmt: skip
     has_gold = items["answer"].null_count() < items.height
-    names = items.select("question", gold=pl.col("answer_index").cast(pl.Int64), **groups)
+    texts = pl.Series("question", [fold(question or "") for question in items["question"]], dtype=pl.String)
+    names = items.select(texts, gold=pl.col("answer_index").cast(pl.Int64), **groups)
     names = names.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     rows = rows.join(names.select("row", "gold"), on="row", how="left", maintain_order="left")
     found = []

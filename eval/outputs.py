@@ -36,8 +36,9 @@ latency.jsonl is what differs. `predictions.jsonl` grows in its final order whil
 
 An item that was asked several times (arrangements × samples) counts by its mean, so `correct` may be a fraction, and n
 is always the number of items: an item without an answer is wrong. S = {correct, n, accuracy, low, high} with Wilson's
-interval, and `clustered`: {low, high, clusters}, the bootstrap by question text. `positions`: of the rows in which
-place `place` was shown, how many picked it, and how often those with the gold there are right (strict).
+interval, and `clustered`: {low, high, clusters}, the bootstrap by question text, whatever its case and spaces.
+`positions`: of the rows in which place `place` was shown, how many picked it, and how often those with the gold there
+are right (strict).
 `consistency` is the mean over items of the share of pairs of rows that were read as the same choice (CR of
 arXiv 2510.04584; no choice agrees with nothing); its correctness rate is the strict accuracy; `always_right` the share
 of items that are right in every row. Where the file has no answers, the figures are null.

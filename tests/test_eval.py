@@ -94,8 +94,14 @@ def test_a_model_that_takes_the_first_choice_is_found_out_by_rotations(run):
     assert {tuple(line.shown) for line in folder.lines()} == {(0, 1, 2, 3), (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)}
 
 
-def test_figures_are_those_of_the_answers(run):
-    result, folder, _ = run(quiz.mixed, n=30, condition="none")
+def test_figures_are_those_of_the_answers(tmp_path, run):
+    rows = [
+        {**row, "question": row["question"].upper() if n > 9 else row["question"]}
+        for n, row in enumerate(quiz.rows(30))
+    ]
+    file = tmp_path / "quiz.json"
+    file.write_text(json.dumps(rows))
+    result, folder, _ = run(quiz.mixed, n=30, file=file, condition="none")
     expected = [number % 5 < 3 or (number % 5 == 3 and quiz.gold(number) == 0) for number in range(30)]
     found = cell(result, "none")
     assert found["strict"]["total"]["correct"] == sum(expected) == found["official"]["total"]["correct"]
