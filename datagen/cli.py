@@ -454,13 +454,19 @@ def baselines_command(benchmark: BenchmarkName, data: BenchmarkFile, json_: Json
 def compare_command(
     folders: Annotated[list[Path], typer.Argument(help="Folders that `datagen eval --out` has finished.")],
     seed: Annotated[int, typer.Option(help="Of the bootstrap and the permutations.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Page to write, with the pairs and parts drawn.")] = None,
     json_: Json = False,
 ) -> None:
     """Paired tests between models or conditions on the same items, and what each gain is made of."""
     from datagen.eval.compare import compare
+    from datagen.eval.report import write_comparison
     from datagen.eval.showing import compare_shown
 
+    if html is not None and not html.absolute().parent.is_dir():
+        raise UsageError(f"--html {html}: its folder is not there: name a file in one that is")
     found = compare(folders, seed=seed)
+    if html is not None:
+        write_comparison(html, found)
     if json_:
         print_json(found)
     else:

@@ -36,6 +36,7 @@ from datagen.eval.clips import Clips
 from datagen.eval.figures import cells, unanswered
 from datagen.eval.outputs import scan
 from datagen.eval.predicting import Predicting
+from datagen.eval.report import write_report
 from datagen.eval.scoring import counted, file_baselines
 from datagen.eval.submission import write_submission
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Stats, Usage, metered
@@ -182,6 +183,7 @@ async def pipeline(config: Config, ledger: Ledger) -> dict[str, Any]:
     inputs["prompt"] |= rendered
     result = {**inputs, **figures(config, parts), "batch_check": checked, "usage": used(usage)}
     replace_text(config.out / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_report(config.out, config.audio if config.hearing else None)
     if config.submission:
         write_submission(config.submission, config.data, config.out, parts.predicting.benchmark)
     spent = {"calls": parts.stats.calls, "cached": parts.stats.cached, "cost_usd": parts.stats.cost}

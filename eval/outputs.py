@@ -3,10 +3,10 @@
     DIR/  items.parquet       the items asked, in the order of the file: `mcq.COLUMNS`, and `audio_files`, the paths
                               of their clips below `--audio` (list[str]; null where one is missing)
           predictions.jsonl   one line (Prediction) an answer: by condition, item, order and sample, in this order
-          result.json         the figures; written last, so a folder without it is not done
+          result.json         the figures; written when all is answered: a folder without it is not done
           latency.jsonl       {"key", "seconds"} of each answer that was waited for, in order of arrival, over all calls
           ledger.sqlite       every answer, unless `--ledger` names another file
-          report.html
+          report.html         result.json in tables and plots, and every item with its clip and answers (`report`)
 
 Given equal answers items.parquet, predictions.jsonl and result.json are equal byte by byte, after any kill;
 latency.jsonl is what differs. `predictions.jsonl` grows in its final order while a run goes on.
