@@ -32,14 +32,16 @@ def hostile(number):
 
 
 def says(body):
-    """Of 5 items 3 right, one by the first choice, one with no choice; with audio two of the right ones are wrong."""
+    """Of 5 items two are wrong with audio only, one without it, one takes the first choice, one says nothing clear."""
     choices = quiz.shown(body)
     if not choices:
         return "yes"
-    number = int(choices[0].split()[1])
-    if quiz.heard(body) is not None and number % 5 < 2:
+    number, heard = int(choices[0].split()[1]), quiz.heard(body) is not None
+    if number % 5 == (2, 0)[heard] or (heard and number % 5 == 1):
         return quiz.said(body, (choices.index(right_choice(number)) + 1) % 4)
-    return HOSTILE if number % 5 == 4 else quiz.mixed(body)
+    if number % 5 == 4:  # the official matcher takes the second for right, the strict reader does not
+        return HOSTILE if number % 2 == 0 else f"{HOSTILE} I would not rule out {right_choice(number)}."
+    return quiz.mixed(body)
 
 
 def right_choice(number):

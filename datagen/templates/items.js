@@ -107,7 +107,7 @@
       return made("tr", {},
         made("th", { scope: "row" }, condition, ...notes.map((note) => made("div", { cls: "soft" }, note))), made("td", {}, order),
         made("td", {}, (row[SHOWN] || item[CHOICES].map((_, place) => place)).map(letter).join(" ")), made("td", { cls: "said" }, words, ...end),
-        made("td", {}, row[READING] === null ? "–" : `${letter(row[READING])}: ${item[CHOICES][row[READING]]}`),
+        made("td", { cls: "choice" }, row[READING] === null ? "–" : `${letter(row[READING])}: ${item[CHOICES][row[READING]]}`),
         mark(row[STRICT]), mark(row[OFFICIAL]), ...(data.judged ? [mark(row[JUDGE])] : []));
     });
     return made("div", { cls: "scroll" }, made("table", { cls: "answers" },
