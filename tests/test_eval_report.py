@@ -76,6 +76,7 @@ def page(folder):
 
 def blob(page):
     [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert not set(text) & set("<>&")
     return json.loads(text)
 
 
