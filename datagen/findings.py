@@ -28,10 +28,13 @@ MOST_CHOICES = 10
 KINDS = {
     "broken": "no right answer, or more than one meaning",
     "form": "can be read, but is not as it should be",
+    "repeated": "stands in another row too: no fault about another clip, but such rows are not independent",
     "wording": "a filter of a build would drop it",
     "leakage": "a benchmark has it, or its recording, too",
 }
 """Kind of finding → what it means for the rows that have it."""
+FORMS = {"conflicting_answers": "broken", "repeated_item": "repeated", "shared_question": "repeated"}
+"""Kind of what is seen in the whole table, where it is not `form`."""
 AUDITED = ("wellformed", "answerable", "modality", "distractors", "overlap")
 """Filters that judge a row by itself; `relation` (AVQA's rule), `grounded` and `duplicates` come where they apply."""
 
@@ -51,7 +54,7 @@ def findings(items: McqSet, provenance: pl.Series | None = None) -> dict[str, Fi
     found = dict(_defects(items))
     for name, rows in _form(items.table):
         if rows.len():
-            found[name] = Finding("broken" if name == "conflicting_answers" else "form", rows)
+            found[name] = Finding(FORMS.get(name, "form"), rows)
     rows = sound_rows(items.table)
     table = as_questions(items, provenance)[rows]
     for name in filters_for(items):

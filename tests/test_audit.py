@@ -132,7 +132,12 @@ PLANTED = [
 
 
 def test_every_planted_defect_is_found_by_its_name_and_id(tmp_path):
-    found = ids(audit(written(tmp_path, [planted for planted, _ in PLANTED])))
+    result = audit(written(tmp_path, [planted for planted, _ in PLANTED]))
+    kinds = {name: finding["kind"] for name, finding in result["findings"].items()}
+    assert [kinds[name] for name in ("conflicting_answers", "no_choices", "list_category", "repeated_item")] == [
+        "broken", "broken", "form", "repeated",
+    ]  # fmt: skip
+    found = ids(result)
     for planted, names in PLANTED:
         for name in names:
             assert planted["id"] in found.get(name, []), name
