@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datagen.prompts import Prompts
 
 if TYPE_CHECKING:
-    from datagen.build import Config
+    from datagen.config import Config
     from datagen.llm import Client
 
 __all__ = ["estimate"]

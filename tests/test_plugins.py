@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import real_weights
 
-from datagen import build as build_module
+from datagen import parts
 from datagen.build import Config, build
 from datagen.errors import UsageError
 from datagen.plugins import content_hash, needs
@@ -54,7 +54,7 @@ class Echo:
 
 
 def test_each_captioner_is_made_with_its_own_model_whose_content_is_its_identity(tmp_path, monkeypatch):
-    monkeypatch.setitem(build_module.CAPTIONERS, "echo", f"{__name__}:Echo")
+    monkeypatch.setitem(parts.CAPTIONERS, "echo", f"{__name__}:Echo")
     weights = tmp_path / "weights"
     weights.write_text("1")
     config = Config("demo", out=tmp_path / "r", captioner=f"echo={weights},acoustic", limit=1)
@@ -69,7 +69,7 @@ def test_each_captioner_is_made_with_its_own_model_whose_content_is_its_identity
 
 def test_an_id_is_its_own_identity():
     config = Config("demo", captioner="echo=nobody/nothing,acoustic")
-    assert build_module.identities(config, {}) == ["echo=nobody/nothing", "acoustic"]
+    assert parts.identities(config, {}) == ["echo=nobody/nothing", "acoustic"]
 
 
 def test_the_content_hash_tells_contents_and_names_and_not_the_place(tmp_path):

@@ -111,8 +111,8 @@ def test_local_folders_write_and_read(tiny, tmp_path):
 
 
 def test_one_folder_in_two_roles_is_loaded_once(tiny, tmp_path, monkeypatch):
-    from datagen.build import make_clients
     from datagen.llm import Ledger
+    from datagen.parts import make_clients
 
     ledger = Ledger(tmp_path / "ledger.sqlite")
     folder = str(tiny("qwen2_audio"))

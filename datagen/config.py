@@ -1,0 +1,176 @@
+"""What `datagen build` is asked for: the fields are the flags of the command line, and a file's keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from datagen import language
+from datagen.errors import UsageError
+from datagen.filters import DEFAULT, FILTERS, PROBES
+from datagen.plugins import resolve
+from datagen.records import MEASURES
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Config", "filter_factory", "probe_factories", "public"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `datagen build` was asked for; the fields are the flags of the command line."""
+
+    source: str
+    out: Path | None = None
+    annotations: Path | None = None
+    audio: Path | None = None
+    captioner: str | None = None
+    captions_per_clip: int = 3
+    generator: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    captioner_model: str | None = None
+    captioner_url: str | None = None
+    reader_model: str | None = None
+    reader_url: str | None = None
+    second_reader_model: str | None = None
+    second_reader_url: str | None = None
+    policy_model: str | None = None
+    policy_url: str | None = None
+    readings: int = 3
+    policy_samples: int = 8
+    repair: bool = False
+    model_revision: str = ""
+    questions: str = "generated"
+    questions_per_clip: int = 4
+    filters: tuple[str, ...] = DEFAULT
+    prompts: Path | None = None
+    language: str = "English"
+    license: tuple[str, ...] = ()
+    exclude_media: Path | None = None
+    against: tuple[str, ...] = ()
+    against_audio: Path | None = None
+    limit: int | None = None
+    target: int | None = None
+    split: float = 0.1
+    seed: int = 0
+    workers: int | None = None
+    ledger: Path | None = None
+    max_cost: float | None = None
+    price: tuple[float, float] | None = None
+    patience: float = 300.0
+    retry_failed: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "language", language.name(self.language))
+        for name, least in (
+            ("captions_per_clip", 1),
+            ("questions_per_clip", 1),
+            ("readings", 1),
+            ("policy_samples", 1),
+            ("limit", 1),
+            ("target", 1),
+            ("workers", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+        for name in ("max_cost", "patience"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:  # NaN too
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+        if not self.captioners:
+            raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
+        if self.second_reader_model and not (self.reader_model or self.model):
+            raise UsageError(
+                f"--second-reader-model {self.second_reader_model}: there is no first: add --reader-model ID"
+            )
+        if (self.against or self.against_audio) and "leakage" not in self.chain:
+            raise UsageError("--against: no filter compares with it: add leakage to --filters")
+        if not 0 <= self.split < 1:
+            raise UsageError(f"--split {self.split}: give a share of clips for validation, 0 or more and less than 1")
+        if self.questions not in ("generated", "human", "both"):
+            raise UsageError(f"--questions {self.questions!r}: use generated, human or both")
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.out or Path("runs") / self.source.rsplit(":", 1)[-1]
+
+    @property
+    def captioners(self) -> dict[str, str | None]:
+        """Name → model, in order; None where the captioner takes its own, or none."""
+        listener = self.captioner_model or self.model
+        here = listener and self.here(listener, self.captioner_url or self.base_url)
+        chosen = self.captioner or ("transformers" if here else "openai" if listener else "labels,acoustic")
+        return named_values("captioner", "MODEL", chosen.split(","))
+
+    @property
+    def chain(self) -> dict[str, str | None]:
+        """Filters in order, each with its value; None where it has none."""
+        return named_values("filters", "VALUE", self.filters)
+
+    @staticmethod
+    def here(model: str, url: str | None) -> bool:
+        """Whether a model runs on this machine: an existing folder, and no server that could know it by that name."""
+        return not (url or os.environ.get("OPENAI_BASE_URL")) and Path(model).expanduser().is_dir()
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Names, in order."""
+        generated = self.generator or ("llm" if self.model else "rules")
+        return {"generated": (generated,), "human": ("human",), "both": ("human", generated)}[self.questions]
+
+    @property
+    def roles(self) -> set[str]:
+        """Whose models the filters ask: reader, second_reader, captioner, policy."""
+        found = {"second_reader"} if self.second_reader_model and "consistency" in self.chain else set()
+        for name, factory in probe_factories(self).items():
+            role = getattr(factory, "role", "reader")
+            # Without a reader `consistency`, a default, is left out and the funnel says so; a measure was asked for.
+            if role != "reader" or name in MEASURES or self.reader_model or self.model:
+                found.add(role)
+        return found
+
+
+def named_values(flag: str, value: str, items: Iterable[str]) -> dict[str, str | None]:
+    """`NAME` and `NAME=VALUE` → name → value, in order. Raises UsageError for a name without its value, or twice."""
+    found: dict[str, str | None] = {}
+    for item in filter(None, (item.strip() for item in items)):
+        name, equals, given = (part.strip() for part in item.partition("="))
+        if name in found:
+            raise UsageError(f"--{flag} {item!r}: names {name!r} twice: name it once")
+        if equals and not given:
+            raise UsageError(f"--{flag} {item!r}: names no {value}: use {name}={value}, or {name} alone")
+        found[name] = given or None
+    return found
+
+
+def filter_factory(name: str) -> Any:
+    """What makes the filter called `name`."""
+    return resolve("filter", name, {**FILTERS, **PROBES}, "judge", "probe", "hear")
+
+
+def probe_factories(config: Config) -> dict[str, Any]:
+    """The filters of the call that ask a model, by name."""
+    found = {name: filter_factory(name) for name in config.chain}
+    return {name: factory for name, factory in found.items() if hasattr(factory, "probe") or hasattr(factory, "hear")}
+
+
+def public(config: Config) -> dict[str, Any]:
+    """The configuration for run.json, with no password that a URL may carry."""
+    values: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        if isinstance(value, Path):
+            value = str(value)
+        if isinstance(value, str) and name.endswith("url"):
+            url = urlsplit(value)
+            value = urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
+        values[name] = value
+    return values
