@@ -51,7 +51,9 @@ def served(run: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]
         assert process.stderr is not None
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
-        assert found, line + process.stderr.read()
+        if not found:
+            process.kill()
+            pytest.fail(line + process.stderr.read())
         yield found[0], process
     finally:
         process.kill()
@@ -116,6 +118,7 @@ def test_a_question_is_heard_answered_and_judged_by_keys(demo_run, tmp_path):
     with served(demo_run, "--sample", "8") as (url, process):
         page = browse(url, work)
         process.send_signal(signal.SIGKILL)
+        assert process.stderr is not None and process.stderr.read() == ""  # no PHONED
     acts = judged(demo_run)
     assert [act for act, _ in acts] == ["answer", "judge", "judge", "undo", "undo", "judge", "answer", "judge"]
     assert [value for act, value in acts if act == "judge"] == [True, False, False, True]
