@@ -118,7 +118,9 @@ def _encoder(model: str) -> tuple[Any, Any]:
     """(tokenizer, encoder), loaded once."""
     needs("models", "torch", "transformers")
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         return AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
     except (OSError, ValueError, KeyError) as error:
