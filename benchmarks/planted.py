@@ -322,6 +322,43 @@ def probed(name: str) -> Counts:
     return counts(verdicts_on(name, value, rows), [planted for _, _, planted in rows])
 
 
+def artefacts() -> Counts:
+    """A word that only answers have in 20 % of the questions, and one that only their distractors have.
+
+    Found are the right guesses of the model of the choices, beyond those by chance, that `artefacts=aflite` takes away.
+    """
+    table = questions(4_000, seed=8, defects=False)
+    bad = pl.int_range(pl.len()) % 5 == 0
+    row = table.with_columns(other=pl.when(bad).then(pl.lit(" nearby")).otherwise(pl.lit("")))
+    row = row.with_columns(mark=pl.col("other").str.replace("nearby", "gently"))
+    choices = [
+        pl.col("choices").list.get(i) + pl.when(pl.col("answer_index") == i).then("mark").otherwise("other")
+        for i in range(4)
+    ]
+    changed = row.with_columns(choices=pl.concat_list(choices), answer=pl.col("answer") + pl.col("mark"))
+    changed = changed.drop("other", "mark")
+    keep = judge_with("artefacts", "aflite", changed)["keep"]
+    before, after = (guessed_right(part) for part in (changed, changed.filter(keep)))
+    dropped = ~judge_with("artefacts", "aflite", table)["keep"]
+    return {
+        "planted": int(before),
+        "found": int(before - max(after, 0)),
+        "false_alarms": int(dropped.sum()),
+        "clean": table.height,
+    }
+
+
+def judge_with(name: str, value: str, table: pl.DataFrame) -> pl.DataFrame:
+    """What a filter with a value says of a table."""
+    return resolve("filter", name, FILTERS, "judge")(replace(CONTEXT, value=value)).judge(table)  # type: ignore[no-any-return]
+
+
+def guessed_right(table: pl.DataFrame) -> float:
+    """Questions more than by chance that a model of the choices alone has right."""
+    figures = baselines(table)
+    return float(table.height * (figures["choices_only"] - figures["random"]))
+
+
 PLANTS: dict[str, Callable[[], Counts]] = {
     "wellformed": wellformed,
     "answerable": answerable,
@@ -336,6 +373,7 @@ PLANTS: dict[str, Callable[[], Counts]] = {
     "templates": templates,
     "length": length,
     "positions": positions,
+    "artefacts": artefacts,
     "balance": balance,
     **{name: partial(probed, name) for name in PROBED},
 }

@@ -1,7 +1,7 @@
 """Small models that choose among the choices of a question by their text alone, without its clip.
 
     flatten          the choices of a table, one after another
-    featurise        hashed words and pairs of words, length and place of each; with the question, what goes with what
+    featured         hashed words and pairs of words, length and place of each; with the question, what goes with what
     fit              a linear model: conditional logit
     naive_bayes      a model of another family, which judges what was removed with the help of the linear one
     cross_validated  5-fold by clip: what is right for each question, and the probability given to its answer
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 __all__ = [
-    "FOLDS", "Flat", "Guesses", "best", "cluster_names", "cross_validated", "featurise", "fit", "flatten", "folds",
-    "hashed_words", "mixed", "naive_bayes", "probability", "sample",
+    "FOLDS", "Featured", "Flat", "Guesses", "best", "cluster_names", "cross_validated", "featured", "fit", "flatten",
+    "folds", "hashed_words", "mixed", "naive_bayes", "out_of_fold", "probability", "sample",
 ]  # fmt: skip
 
 FOLDS = 5
@@ -96,7 +96,7 @@ def _per_question(values: np.ndarray, starts: np.ndarray, how: Any = None) -> np
     return np.asarray((how or np.add).reduceat(numbers, starts)) if len(starts) else np.zeros(0)
 
 
-def best(score: np.ndarray, flat: Flat) -> np.ndarray:
+def best(score: np.ndarray, flat: Flat | Featured) -> np.ndarray:
     """1 where the choice with the highest score is right, (questions,); equal ones share the point."""
     import numpy as np
 
@@ -104,15 +104,56 @@ def best(score: np.ndarray, flat: Flat) -> np.ndarray:
     return np.asarray(_per_question(top & flat.right, flat.starts) / _per_question(top, flat.starts))
 
 
-def probability(score: np.ndarray, flat: Flat) -> np.ndarray:
+def probability(score: np.ndarray, items: Flat | Featured) -> np.ndarray:
     """What the scores give to the right choice after a softmax within each question, (questions,)."""
     import numpy as np
 
-    size = np.exp(score - np.repeat(_per_question(score, flat.starts, np.maximum), flat.sizes))
-    return np.asarray(_per_question(size * flat.right, flat.starts) / _per_question(size, flat.starts))
+    size = np.exp(score - np.repeat(_per_question(score, items.starts, np.maximum), items.sizes))
+    return np.asarray(_per_question(size * items.right, items.starts) / _per_question(size, items.starts))
 
 
 # ── features ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Featured:
+    """Questions whose answer is among their choices, ready for a model."""
+
+    rows: np.ndarray
+    """Place of each question in the table, (questions,)."""
+    sizes: np.ndarray
+    """Its choices, (questions,)."""
+    right: np.ndarray
+    """Whether a choice is the answer, (choices,)."""
+    features: csr_matrix
+    """(choices, SHAPE + BUCKETS)"""
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where the choices of each question begin, (questions,)."""
+        import numpy as np
+
+        return np.asarray(np.cumsum(self.sizes) - self.sizes)
+
+    @property
+    def chance(self) -> np.ndarray:
+        """What a guess is worth, (questions,)."""
+        return 1 / self.sizes
+
+    def only(self, some: np.ndarray) -> Featured:
+        """The questions at which `some`, (questions,), is true."""
+        import numpy as np
+
+        choices = np.repeat(some, self.sizes)
+        features = self.features[np.flatnonzero(choices)]
+        return Featured(self.rows[some], self.sizes[some], self.right[choices], features)
+
+
+def featured(table: pl.DataFrame, *, question: bool, place: bool) -> Featured:
+    """The questions of a table (see `flatten`) that have an answer, with the features of `featurise`."""
+    flat = flatten(table)
+    features = featurise(flat, question=question, place=place)
+    return Featured(flat.rows, flat.sizes, flat.right, features).only(flat.known)
 
 
 def featurise(flat: Flat, *, question: bool, place: bool) -> csr_matrix:
@@ -325,25 +366,42 @@ def cross_validated(
 ) -> Guesses:
     """Every row is judged by a model that was fitted on other clips, of at most `fitted` rows."""
     import numpy as np
-    import polars as pl
 
     fold, some = folds(table), sample(table, fitted)
-    flat = flatten(table[some])
-    features, known = featurise(flat, question=question, place=place), flat.known
-    weights = np.zeros((features.shape[1], FOLDS))
-    for k in range(FOLDS):
-        train = known & (fold[some][flat.rows] != k)
-        of_train = np.repeat(train, flat.sizes)
-        if train.any():
-            weights[:, k] = model(features[np.flatnonzero(of_train)], flat.sizes[train], flat.right[of_train])
+    items = featured(table[some], question=question, place=place)
+    weights = _by_fold(items, fold[some][items.rows], model)
     found = Guesses(np.zeros(table.height), np.zeros(table.height))
-    for start, part in slices(table.select(pl.col("question", "choices", "answer"))):
-        flat = flatten(part)
-        rows = start + flat.rows
-        scores = featurise(flat, question=question, place=place) @ weights
-        score = scores[np.arange(len(scores)), np.repeat(fold[rows], flat.sizes)]
-        found.credit[rows], found.probability[rows] = best(score, flat), probability(score, flat)
+    for start, part in slices(table.select("question", "choices", "answer")):
+        items = featured(part, question=question, place=place)
+        rows = start + items.rows
+        score = _scores(items, weights, fold[rows])
+        found.credit[rows], found.probability[rows] = best(score, items), probability(score, items)
     return found
+
+
+def out_of_fold(items: Featured, fold: np.ndarray, model: Fit = fit) -> np.ndarray:
+    """What a model fitted on the other folds is worth in each question, (questions,). `fold`: 0 to 4, (questions,)."""
+    return best(_scores(items, _by_fold(items, fold, model), fold), items)
+
+
+def _by_fold(items: Featured, fold: np.ndarray, model: Fit) -> np.ndarray:
+    """The weights of a model fitted on all but one fold, for each of them: (columns, FOLDS)."""
+    import numpy as np
+
+    weights = np.zeros((items.features.shape[1], FOLDS))
+    for k in range(FOLDS):
+        train = items.only(fold != k)
+        if len(train.rows):
+            weights[:, k] = model(train.features, train.sizes, train.right)
+    return weights
+
+
+def _scores(items: Featured, weights: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The score of each choice by the weights that never saw its fold, (choices,)."""
+    import numpy as np
+
+    scores = items.features @ weights
+    return np.asarray(scores[np.arange(len(scores)), np.repeat(fold, items.sizes)])
 
 
 def slices(table: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -66,6 +66,7 @@ FILTERS: dict[str, str] = {
     "answer_frequency": "datagen.filters.answer_frequency:AnswerFrequency",
     "templates": "datagen.filters.templates:Templates",
     "length": "datagen.filters.length:Length",
+    "artefacts": "datagen.filters.artefacts:Artefacts",
     "positions": "datagen.filters.positions:Positions",
     "balance": "datagen.filters.balance:Balance",
 }

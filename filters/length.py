@@ -4,8 +4,8 @@ Writers say more about what is true: on MMAU test-mini the longest choice is rig
 As many questions are dropped as bring both baselines through their gate, and no more; which ones is drawn.
 
 The gate is one of equivalence: the upper end of the 95 % interval of (accuracy - chance), clustered by clip, is at most
-2 points. Where there are too few questions for any set to pass it, the accuracy itself is brought to 2 points; below 50
-questions it says nothing, and none is dropped.
+2 points; half a point is left at most. Where there are too few questions for any set to pass it, the accuracy itself is
+brought to 2 points; below 50 questions it says nothing, and none is dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datagen.filters.wording import verdicts
+from datagen.gates import LIMIT
 from datagen.seeds import draws
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
     from datagen.plugins import Context
 
-__all__ = ["GATE", "Length", "clusters", "credits", "excess", "passed", "surplus"]
+__all__ = ["Length", "clusters", "credits", "excess", "passed", "surplus"]
 
+NEAR = 0.005
+"""Accuracy above chance that is left at most: a model of all lengths adds up what longest and shortest leave."""
 FEWEST = 50
 """Questions below which nothing is dropped."""
-GATE = 0.02
-"""Accuracy above chance that the upper end of the interval may reach."""
 Z = 1.959964
 """Half the width of a 95 % interval in standard errors."""
 EXTREMES = ("longest", "shortest")
@@ -99,8 +100,8 @@ def excess(above: np.ndarray, clips: np.ndarray) -> tuple[float, float]:
     if not len(above):
         return 0.0, 0.0
     mean = float(above.mean())
-    sums = np.bincount(clips, weights=above - mean)
-    return mean, float(np.sqrt((sums**2).sum()) / len(above))
+    sums, k = np.bincount(clips, weights=above - mean), int(np.count_nonzero(np.bincount(clips)))
+    return mean, float(np.sqrt((sums**2).sum() * k / max(1, k - 1)) / len(above))
 
 
 def surplus(above: np.ndarray, clips: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -142,9 +143,9 @@ def _fewest(above: np.ndarray, clips: np.ndarray, drawn: np.ndarray) -> np.ndarr
 
 def passed(mean: float, error: float) -> bool:
     """Whether a baseline is through its gate; where no set so small could be, whether its accuracy itself is."""
-    return mean <= GATE if too_few(error) else mean + Z * error <= GATE
+    return mean <= LIMIT if too_few(error) else mean <= min(NEAR, LIMIT - Z * error)
 
 
 def too_few(error: float) -> bool:
     """Whether a baseline that is right as often as by chance would not pass."""
-    return Z * error > GATE
+    return Z * error > LIMIT

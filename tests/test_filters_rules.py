@@ -14,11 +14,12 @@ from datagen.filters.answer_frequency import AnswerFrequency
 from datagen.filters.answerable import Answerable
 from datagen.filters.balance import Balance
 from datagen.filters.distractors import Distractors
-from datagen.filters.length import FEWEST, GATE, Length, clusters, credits, excess, passed
+from datagen.filters.length import FEWEST, Length, clusters, credits, excess, passed
 from datagen.filters.modality import Modality
 from datagen.filters.overlap import Overlap
 from datagen.filters.positions import Positions, reletter
 from datagen.filters.templates import Templates
+from datagen.gates import LIMIT
 from datagen.leakage import Benchmarks
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
@@ -255,7 +256,7 @@ def test_too_few_questions_to_tell():
     assert judge.notes["gate"] == "too few questions to tell"
     kept = long_answers(100, 0.5).filter(found["keep"])
     figures = baselines(kept)
-    assert figures["longest"] - figures["random"] <= GATE
+    assert figures["longest"] - figures["random"] <= LIMIT
     assert "gate" not in judge.notes or kept.height < 100
 
 
