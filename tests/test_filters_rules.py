@@ -69,7 +69,10 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", FILTERS)
+RULES = [name for name in FILTERS if name != "semantic"]  # which asks a model of its own
+
+
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("rows", ODD.values(), ids=ODD)
 def test_odd_tables_get_a_verdict_a_row(name, rows):
     found = resolve("filter", name, FILTERS, "judge")(CONTEXT).judge(table(rows)).drop("error", strict=False)
@@ -86,7 +89,7 @@ def test_a_null_field_is_told():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", RULES)
 def test_the_order_of_the_rows_decides_nothing(name):
     rng = random.Random(3)
     rows = [
@@ -246,7 +249,7 @@ def test_the_interval_takes_a_clip_for_one():
     above = credit[:, 0] - chance
     alone, together = excess(above, draws(0, "x", rows["id"]).argsort()), excess(above, clusters(rows))
     same = excess(above.repeat(4), draws(0, "x", rows["id"]).argsort().repeat(4))
-    assert alone[1] == pytest.approx(above.std() / 20) and alone[1] != together[1]
+    assert alone[1] == pytest.approx(above.std(ddof=1) / 20) and alone[1] != together[1]
     assert same == pytest.approx(alone)  # four copies of a clip tell no more than one
 
 
