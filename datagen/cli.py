@@ -409,6 +409,100 @@ def eval_command(
         raise typer.Exit(1)
 
 
+@app.command("train")
+def train_command(
+    data: Annotated[str, typer.Option(help="A run, a dataset folder, an exported file, or a Hub id.")],
+    model: Annotated[str, typer.Option(help="Policy: a folder or Hub id; a whole Omni gives its thinker.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the tuned model.")],
+    modality: Annotated[str, typer.Option(help="text: question and choices; caption: captions too.")] = "text",
+    objective: Annotated[str, typer.Option(help="sampled: GRPO on answers that the policy samples.")] = "sampled",
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Questions to watch, never trained on.  [default: the set's validation split, if it has one]"
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    lora_rank: Annotated[int, typer.Option(help="Rank of the adapters.")] = 16,
+    prompt: Annotated[str, typer.Option(help="omni-r1, r1-aqa or letters, as in eval.")] = "omni-r1",
+    think: Annotated[bool, typer.Option("--think", help="Ask for thoughts in <think> before the answer.")] = False,
+    rewards: Annotated[
+        str, typer.Option(help="Of accuracy, format, concise, overlong, each NAME or NAME=WEIGHT, comma-separated.")
+    ] = "accuracy",
+    loss: Annotated[str, typer.Option(help="grpo, dr_grpo, dapo or bnpo, of trl.")] = "grpo",
+    beta: Annotated[float, typer.Option(help="Weight of the divergence from the reference.")] = 0.0,
+    steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 1000,
+    prompts_per_step: Annotated[int, typer.Option(help="Questions of one step.")] = 16,
+    group_size: Annotated[int, typer.Option(help="Answers sampled for each of them.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Answers of one forward and backward.")] = 8,
+    iterations: Annotated[int, typer.Option(help="Steps that use the same answers.")] = 1,
+    max_tokens: Annotated[int, typer.Option(help="Limit of an answer.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, constant.")] = 1e-6,
+    eval_every: Annotated[int, typer.Option(help="Steps between askings of the held-out set.")] = 50,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 50,
+    stop_on: Annotated[
+        str | None,
+        typer.Option(
+            help="Alarms that end the run, of zero-reward, no-signal, clipped, length-collapse, position; "
+            "comma-separated."
+        ),
+    ] = None,
+    report_to: Annotated[str | None, typer.Option(help="Trackers of transformers, such as tensorboard.")] = None,
+    model_revision: Annotated[str, typer.Option(help="The Hub's revision.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, where there is one.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate memory and time; load nothing.")] = False,
+    config: ConfigFile = None,
+    json_: Json = False,
+) -> None:
+    """Tune a language model, or what an audio model thinks with, on questions without their audio, by GRPO."""
+    from datagen.train.run import Config, train
+
+    found = train(
+        Config(
+            data=data, model=model, out=out, modality=modality, objective=objective, held_out=held_out, method=method,
+            lora_rank=lora_rank, prompt=prompt, think=think, rewards=rewards, loss=loss, beta=beta, steps=steps,
+            prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
+            max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
+            save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
+            seed=seed, resume=resume, dry_run=dry_run,
+        )
+    )  # fmt: skip
+    if json_:
+        print_json(found)
+    elif dry_run:
+        say_memory(found)
+    else:
+        say_trained(found)
+    if not dry_run and found["stopped"]:
+        raise typer.Exit(1)
+
+
+def say_memory(found: dict[str, Any]) -> None:
+    """The dry run, for a person."""
+    parts = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in found["bytes"].items() if name != "peak")
+    say(f"{found['model']}, {found['method']}: about {found['bytes']['peak'] / 1e9:.1f} GB on one device ({parts})")
+    for method, sizes in found["fits"].items():
+        said = ", ".join(f"{size} GB {'yes' if fits else 'no'}" for size, fits in sizes.items())
+        say(f"  {method:<5} on one device of {said}")
+    hours = ", ".join(f"{size} GB {value:.1f}" for size, value in found["hours"].items())
+    say(f"  {found['steps']} steps: hours on one card of {hours}")
+    say(f"  {found['note']}")
+
+
+def say_trained(found: dict[str, Any]) -> None:
+    """What came of a run, for a person."""
+    if found["left_out"]:
+        why = ", ".join(f"{reason} {rows}" for reason, rows in found["left_out"].items())
+        say(f"left out: {why}; each is listed in {found['out']}/left_out.jsonl")
+    if found["stopped"]:
+        say(f"stopped by its alarm {found['stopped']}")
+    held_out = found["held_out_last"]
+    asked = f", held out {held_out['correct']}/{held_out['n']} right" if held_out else ""
+    say(f"{found['steps']} steps on {found['questions']} questions{asked} → {found['out']}/model")
+
+
 @app.command("score")
 def score_command(
     benchmark: BenchmarkName,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from datagen.errors import UsageError
 from datagen.mcq import BROKEN, McqSet, examined
@@ -24,14 +24,14 @@ from datagen.rows import Rows, load, some
 from datagen.seeds import generator
 from datagen.versions import UNKNOWN
 
-__all__ = ["THINK", "Deck", "Example", "LeftOut", "Material", "Modality", "material", "read_set"]
+__all__ = ["MODALITIES", "THINK", "Deck", "Example", "LeftOut", "Material", "material", "read_set"]
 
-Modality = Literal["text", "caption"]
+MODALITIES = ("text", "caption")
 MOST_CHOICES = 10
 """As many letters as the reader knows."""
 THINK = "Think first, inside <think> </think>; then give the answer."
 """What `--think` adds to every prompt."""
-BINARY_LIKE = re.compile(r"<audio>|<\|AUDIO\|>")
+AUDIO_PLACE = re.compile(r"<audio>|<\|AUDIO\|>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def read_set(place: str | Path) -> McqSet:
     return found
 
 
-def material(found: McqSet, modality: Modality, split: str | None = "train") -> Material:
+def material(found: McqSet, modality: str, split: str | None = "train") -> Material:
     """The examples of one split and every other row with its reason; a set without splits is one whole.
 
     Raises UsageError where not two questions can be used.
@@ -99,7 +99,7 @@ def material(found: McqSet, modality: Modality, split: str | None = "train") -> 
     return Material(found.name, found.sha256, tuple(examples), tuple(left_out))
 
 
-def _unusable(choices: Sequence[str], captions: Sequence[str] | None, modality: Modality) -> str:
+def _unusable(choices: Sequence[str], captions: Sequence[str] | None, modality: str) -> str:
     if len(choices) > MOST_CHOICES:
         return "too_many_choices"
     if len({fold(choice) for choice in choices}) < 2:
@@ -142,7 +142,7 @@ def _unrendered(row: Mapping[str, Any]) -> dict[str, Any]:
     asked = turns if isinstance(turns, str) else next((t["content"] for t in turns or () if t["role"] == "user"), None)
     if not isinstance(asked, str):
         return kept
-    asked = BINARY_LIKE.sub("", asked).strip()
+    asked = AUDIO_PLACE.sub("", asked).strip()
     tails = [render("", row["choices"] or (), style) for style in STYLES]
     tail = next((tail for tail in sorted(tails, key=len, reverse=True) if asked.endswith(tail)), "")
     return {**kept, "question": asked.removesuffix(tail)}

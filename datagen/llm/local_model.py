@@ -25,7 +25,7 @@ from datagen.errors import PermanentError, UsageError
 from datagen.llm.request import Sampling
 from datagen.llm.weights import Folder
 
-__all__ = ["LocalModel", "Row", "Said", "Sound"]
+__all__ = ["LocalModel", "Row", "Said", "Sound", "ends", "load_weights"]
 
 CLASSES = {
     "qwen2_5_omni": "Qwen2_5OmniThinkerForConditionalGeneration",
@@ -242,33 +242,12 @@ class LocalModel:
 
     @cached_property
     def _model(self) -> Any:
-        import torch
         import transformers
 
-        transformers.utils.logging.disable_progress_bar()
-        options: dict[str, Any] = {"dtype": getattr(torch, self.dtype)}
-        if self.folder.type in CLASSES:
-            kind = getattr(transformers, CLASSES[self.folder.type])
-        elif self.folder.hears:
-            kind = transformers.AutoModelForMultimodalLM
-        else:
-            kind = transformers.AutoModelForCausalLM
-        if self.folder.config.get("thinker_config"):
-            options["config"] = transformers.AutoConfig.from_pretrained(self.folder.path).thinker_config
-        try:
-            model, report = kind.from_pretrained(self.folder.path, output_loading_info=True, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise UsageError(
-                f"model {self.folder.path}: cannot be loaded ({why}): see that the folder is whole"
-            ) from None
-        if missing := sorted(report["missing_keys"]):
-            raise UsageError(
-                f"model {self.folder.path}: {len(missing)} weights such as {missing[0]} are missing: copy it again"
-            )
+        model = load_weights(self.folder, self.dtype)
         # A checkpoint's own temperature, top_k or repetition penalty must not stand in for what a request leaves out.
         model.generation_config = transformers.GenerationConfig(
-            eos_token_id=_ends(model, self.processor), pad_token_id=_pad(self.processor), do_sample=False
+            eos_token_id=ends(model, self.processor), pad_token_id=_pad(self.processor), do_sample=False
         )
         return model.to(self.device).eval()
 
@@ -325,6 +304,34 @@ class LocalModel:
         words = getattr(self.processor, "tokenizer", self.processor)
         text = words.decode(ids[: count or None], skip_special_tokens=True)
         return Said(text.strip(), "stop" if count else "length", count or len(ids))
+
+
+def load_weights(folder: Folder, dtype: str) -> Any:
+    """The model of a folder, on the processor in `dtype`; of a whole Omni the thinker.
+
+    Raises UsageError for weights that cannot be read or do not fit the configuration.
+    """
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if folder.type in CLASSES:
+        kind = getattr(transformers, CLASSES[folder.type])
+    elif folder.hears:
+        kind = transformers.AutoModelForMultimodalLM
+    else:
+        kind = transformers.AutoModelForCausalLM
+    if folder.config.get("thinker_config"):
+        options["config"] = transformers.AutoConfig.from_pretrained(folder.path).thinker_config
+    try:
+        model, report = kind.from_pretrained(folder.path, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(f"model {folder.path}: cannot be loaded ({why}): see that the folder is whole") from None
+    if missing := sorted(report["missing_keys"]):
+        raise UsageError(f"model {folder.path}: {len(missing)} weights such as {missing[0]} are missing: copy it again")
+    return model
 
 
 class _Draws:
@@ -424,7 +431,7 @@ def _text(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "content": content}
 
 
-def _ends(model: Any, processor: Any) -> list[int]:
+def ends(model: Any, processor: Any) -> list[int]:
     """Ids that end an answer: the checkpoint's and the tokenizer's."""
     said = model.generation_config.eos_token_id
     ids = {*said} if isinstance(said, list) else {said}

@@ -1,0 +1,384 @@
+"""`datagen train`: a set of questions → a tuned policy. The whole flow, from top to bottom.
+
+    DIR/  run.json         configuration, fingerprints of the inputs, versions, counts, status
+          train.jsonl      a row a step, an asking of the held-out set, an alarm (`watch`)
+          left_out.jsonl   every row that was not trained on, with its reason
+          checkpoints/     weights, optimizer, schedule and generators at a step; the newest two
+          model/           the tuned policy as `datagen eval --model` takes it; with LoRA merged, and
+          adapter/         the adapter alone
+
+A run that goes on (`--resume`) ends with the parameters of an unbroken one, bit for bit on one machine: order and
+permutations are functions of the place in the run (`data.Deck`), the rest is in the checkpoint. Completions are never
+saved, so a checkpoint stands only where no completion is still to be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datagen.errors import Interrupted, UsageError
+from datagen.mcq import McqSet
+from datagen.multiple_choice import STYLES, Style
+from datagen.plugins import needs
+from datagen.run import Run, replace_text
+from datagen.train.alarms import ALARMS
+from datagen.train.data import MODALITIES, Deck, Material, material, read_set
+from datagen.train.memory import Load, estimate
+from datagen.train.rewards import parse_rewards, reward_functions
+
+if TYPE_CHECKING:
+    from datagen.train.policy import Policy
+    from datagen.train.trainer import Trainer
+    from datagen.train.watch import Watch
+
+__all__ = ["Config", "train"]
+
+OBJECTIVES = ("sampled",)
+METHODS = ("lora", "full")
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo")
+CHECKPOINTS = 2
+"""Kept; the older one is there while the newer is written."""
+TOKEN = 4
+"""Characters of one, for the estimate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of one run, as the command line names them."""
+
+    data: str | Path
+    model: str
+    out: Path
+    modality: str = "text"
+    objective: str = "sampled"
+    held_out: str | Path | None = None
+    method: str = "lora"
+    lora_rank: int = 16
+    prompt: str = "omni-r1"
+    think: bool = False
+    rewards: str = "accuracy"
+    loss: str = "grpo"
+    beta: float = 0.0
+    steps: int = 1000
+    prompts_per_step: int = 16
+    group_size: int = 8
+    batch_size: int = 8
+    iterations: int = 1
+    max_tokens: int = 64
+    temperature: float = 1.0
+    learning_rate: float = 1e-6
+    eval_every: int = 50
+    save_every: int = 50
+    stop_on: tuple[str, ...] = ()
+    report_to: tuple[str, ...] = ()
+    model_revision: str = ""
+    seed: int = 0
+    resume: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        for flag in ("lora_rank", "steps", "prompts_per_step", "batch_size", "iterations", "max_tokens", "eval_every",
+                     "save_every"):  # fmt: skip
+            if getattr(self, flag) < 1:
+                raise UsageError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: give 1 or more")
+        if self.group_size < 2:
+            raise UsageError(f"--group-size {self.group_size}: give 2 or more: answers of a group are compared")
+        for flag in ("temperature", "learning_rate"):
+            if not 0 < getattr(self, flag) < float("inf"):
+                raise UsageError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: give a number above 0")
+        if not 0 <= self.beta < float("inf"):
+            raise UsageError(f"--beta {self.beta}: give 0 or more")
+        if self.completions % self.batch_size:
+            raise UsageError(
+                f"--batch-size {self.batch_size}: does not divide the {self.completions} completions of a step "
+                f"(--prompts-per-step {self.prompts_per_step} times --group-size {self.group_size}): give a divisor"
+            )
+        if self.save_every % self.iterations:
+            raise UsageError(
+                f"--save-every {self.save_every}: completions are used for {self.iterations} steps and not saved: "
+                "give a multiple of --iterations"
+            )
+
+    def _check_names(self) -> None:
+        known = {
+            "modality": MODALITIES, "objective": OBJECTIVES, "method": METHODS, "prompt": STYLES, "loss": LOSSES,
+        }  # fmt: skip
+        for flag, names in known.items():
+            value = getattr(self, flag)
+            if value not in names:
+                raise UsageError(f"--{flag} {value!r}: use {' or '.join(names)}")
+        for name in self.stop_on:
+            if name not in ALARMS:
+                raise UsageError(f"--stop-on {name!r}: use {', '.join(ALARMS)}")
+        parse_rewards(self.rewards)
+
+    @property
+    def style(self) -> Style:
+        """Of the prompts."""
+        return next(style for style in STYLES if style == self.prompt)
+
+    @property
+    def completions(self) -> int:
+        """Sampled for one step."""
+        return self.prompts_per_step * self.group_size
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Trains, or goes on with, one run, and returns run.json; with `dry_run` an estimate, for which nothing is loaded.
+
+    Raises UsageError (exit 2) before the first step, Interrupted (exit 130) with a checkpoint to go on from.
+    """
+    if config.dry_run:
+        return dry_run(config)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: training runs in one process so far: start one")
+    needs("train", "torch", "transformers", "trl", "peft", "accelerate")
+    found = read_set(config.data)
+    questions, held_out = material(found, config.modality), held_out_of(config, found)
+    with Run(config.out).held() as run:
+        return run_held(config, run, questions, held_out)
+
+
+def run_held(config: Config, run: Run, questions: Material, held_out: Material | None) -> dict[str, Any]:
+    """The run, in a folder that no other process works in."""
+    from datagen.llm.weights import identify
+    from datagen.train.policy import open_policy, save
+
+    started = time.monotonic()
+    policy = open_policy(config.model, config.model_revision)
+    inputs = inputs_of(config, questions, held_out, identify(policy.folder, "train"))
+    checkpoint = begun(config, run, inputs)
+    run.save(
+        status="running", config=shown(config), fingerprints={"inputs": inputs}, versions=versions(),
+        questions=len(questions.examples), left_out=dict(Counter(row.reason for row in questions.left_out)),
+        held_out=len(held_out.examples) if held_out else 0,
+    )  # fmt: skip
+    list_left_out(run.path, questions)
+    with quiet():
+        trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
+    run.save(prompt=rendered(policy, trainer.deck))
+    with stopping(watch), quiet():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    step = trainer.state.global_step
+    if watch.interrupted and step < config.steps:
+        raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on ({run.path})")
+    found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": parameters_hash(trainer.model)}
+    save_tuned(config, policy, trainer, run.path, save)
+    seconds = time.monotonic() - started
+    run.save(status="done", **found, held_out_last=watch.last_held_out, alarms=sorted(watch.ever), seconds=seconds)
+    return {"out": str(run.path), **run.state}
+
+
+# ── before the first step ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def held_out_of(config: Config, found: McqSet) -> Material | None:
+    """The held-out set: the file of `--held-out`, else the validation split of the set itself, else none.
+
+    Raises UsageError for one that shares a question with the training set.
+    """
+    if config.held_out is None:
+        if "validation" not in found.table["split"].to_list():
+            return None
+        return material(found, config.modality, "validation")
+    other = read_set(config.held_out)
+    split = "validation" if "validation" in other.table["split"].to_list() else None
+    held_out = material(other, config.modality, split)
+    trained = {(e.question, e.choices) for e in material(found, config.modality).examples}
+    if shared := [e.id for e in held_out.examples if (e.question, e.choices) in trained]:
+        raise UsageError(
+            f"--held-out {config.held_out}: {len(shared)} of its questions are trained on, such as {shared[0]}: "
+            "hold out others"
+        )
+    return held_out
+
+
+def inputs_of(config: Config, questions: Material, held_out: Material | None, identity: str) -> dict[str, Any]:
+    """What decides the parameters that a run ends with."""
+    left = ("data", "model", "out", "held_out", "report_to", "resume", "dry_run", "model_revision")
+    decided = {name: value for name, value in shown(config).items() if name not in left}
+    sets = {"data": questions.sha256, "held_out": held_out and held_out.sha256}
+    return {"model": identity, **sets, **decided, "trl": version("trl"), "transformers": version("transformers")}
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The configuration as JSON holds it."""
+    return {
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config).items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what a run's numbers come from."""
+    return {name: version(name) for name in ("datagen-audioqa", "torch", "transformers", "trl", "peft", "accelerate")}
+
+
+def begun(config: Config, run: Run, inputs: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from. Raises UsageError for a folder that holds another run, or one that is done."""
+    state = run.earlier()
+    if state is None:
+        return None
+    if not config.resume:
+        raise UsageError(f"--out {run.path}: holds a run: go on with it by --resume, or choose another folder")
+    run.check_inputs(inputs)
+    if state.get("status") == "done":
+        raise UsageError(f"--out {run.path}: the run is done: choose another folder for a new one")
+    run.state = dict(state)
+    return last_checkpoint(run.path / "checkpoints")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written whole: trl writes trainer_state.json last but for its card."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def list_left_out(out: Path, questions: Material) -> None:
+    """left_out.jsonl."""
+    lines = [json.dumps({"id": row.id, "reason": row.reason}) + "\n" for row in questions.left_out]
+    replace_text(out / "left_out.jsonl", "".join(lines))
+
+
+def rendered(policy: Policy, deck: Deck) -> str:
+    """The first prompt of the run as the policy reads it."""
+    prompt = deck.row(0)["prompt"]
+    return str(policy.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
+
+
+# ── the trainer ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_trainer(
+    config: Config, policy: Policy, questions: Material, held_out: Material | None, checkpoint: Path | None
+) -> tuple[Trainer, Watch]:
+    """Policy, reference, data and rewards, put together."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    from datagen.train.trainer import Answered, Trainer
+    from datagen.train.watch import Watch
+
+    answered = Answered()
+    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    watch = Watch(config.out / "train.jsonl", answered, config.stop_on, step)
+    deck = Deck(questions.examples, config.seed, config.style, config.think)
+    asked = Deck(held_out.examples, config.seed, config.style, config.think, shuffled=False) if held_out else None
+    arguments = arguments_of(config, asks=bool(asked), begins=checkpoint is None)
+    dtype = "float32" if config.method == "full" or arguments.use_cpu else "bfloat16"
+    model = policy.weights(dtype)
+    lora = policy.adapters(model, config.lora_rank) if config.method == "lora" else None
+    groups = -(-config.steps // config.iterations) * config.prompts_per_step
+    trainer = Trainer(
+        model=model, args=arguments, processing_class=policy.tokenizer, peft_config=lora,
+        reference=policy.weights(dtype) if config.beta and not lora else None,
+        reward_funcs=reward_functions(list(parse_rewards(config.rewards)), config.max_tokens),
+        train_dataset=Dataset.from_dict({"place": range(groups)}),
+        eval_dataset=Dataset.from_dict({"place": range(len(asked.examples))}) if asked else None,
+        callbacks=[watch], deck=deck, held_out=asked, answered=answered,
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # standard output is for results
+    return trainer, watch
+
+
+def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
+    """The configuration as trl takes it. The order is the Deck's, so trl is not to shuffle."""
+    import torch
+    from trl import GRPOConfig
+
+    gpu = torch.cuda.is_available()
+    return GRPOConfig(
+        output_dir=str(config.out / "checkpoints"), seed=config.seed, data_seed=config.seed, shuffle_dataset=False,
+        max_steps=config.steps, per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.completions // config.batch_size, num_iterations=config.iterations,
+        num_generations=config.group_size, max_completion_length=config.max_tokens, temperature=config.temperature,
+        learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta, loss_type=config.loss,
+        reward_weights=list(parse_rewards(config.rewards).values()), router_aux_loss_coef=0.0,
+        logging_steps=1, save_strategy="steps", save_steps=config.save_every, save_total_limit=CHECKPOINTS,
+        eval_strategy="steps" if asks else "no", eval_steps=config.eval_every, eval_on_start=asks and begins,
+        per_device_eval_batch_size=config.batch_size, num_generations_eval=1,
+        report_to=list(config.report_to) or "none", disable_tqdm=True, use_cpu=not gpu, bf16=gpu,
+        activation_checkpointing=gpu, dataloader_pin_memory=gpu,
+    )  # fmt: skip
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what trl 1.16 says of a name that transformers 5.23 gave up: no user can do anything about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        yield
+
+
+@contextmanager
+def stopping(watch: Watch) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let the step end and save; a second one of them ends at once."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        watch.interrupted = True
+        for one, before in zip(signals, earlier, strict=True):
+            signal.signal(one, before)
+
+    earlier = [signal.signal(one, stop) for one in signals]
+    try:
+        yield
+    finally:
+        for one, before in zip(signals, earlier, strict=True):
+            signal.signal(one, before)
+
+
+# ── after the last ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def parameters_hash(model: Any) -> str:
+    """SHA-256 of what was trained, by name: equal for runs that ended with the same parameters."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_tuned(config: Config, policy: Policy, trainer: Trainer, out: Path, save: Any) -> None:
+    """model/, and with LoRA adapter/."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if config.method == "lora":
+        model.save_pretrained(out / "adapter")
+        model = model.merge_and_unload()
+    save(policy, model, out / "model")
+
+
+# ── without loading anything ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def dry_run(config: Config) -> dict[str, Any]:
+    """Memory and time, with the lengths of the set's own prompts; a set of the Hub is not fetched for it."""
+    found: dict[str, Any] = {"data": str(config.data), "questions": None, "left_out": None}
+    prompt_tokens = 128
+    if Path(config.data).exists() or Path(config.data).suffix:
+        questions = material(read_set(config.data), config.modality)
+        deck = Deck(questions.examples, config.seed, config.style, config.think)
+        places = range(min(len(questions.examples), 1000))
+        prompt_tokens = max(len(deck.row(place)["prompt"][0]["content"]) for place in places) // TOKEN + 30
+        left_out = dict(Counter(row.reason for row in questions.left_out))
+        found |= {"questions": len(questions.examples), "left_out": left_out}
+    load = Load(
+        config.completions, config.batch_size, prompt_tokens, config.max_tokens, config.lora_rank, config.beta,
+        checkpointing=True,
+    )  # fmt: skip
+    shape = {"steps": config.steps, "prompt_tokens": prompt_tokens, "completions_per_step": config.completions}
+    return {**found, **shape, **estimate(config.model, load, config.steps, config.method)}

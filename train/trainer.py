@@ -1,0 +1,175 @@
+"""trl 1.16's GRPOTrainer with every change that is made to it. tests/test_train.py holds the contract.
+
+    __init__                          the reference is a model that we made, where trl makes one from the model's name
+    _generate_and_score_completions   a place of the run becomes its prompt, choices and gold (`data.Deck`); advantages
+                                      that are rounding alone become 0
+    _generate_single_turn             greedy while the held-out set is asked
+    _calculate_rewards                what was answered is counted, beside what it is worth
+    prediction_step                   no loss of the held-out set, which says nothing
+
+The loss, the advantages and the optimizer are trl's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import gather_object
+from transformers import GenerationConfig
+from trl import GRPOConfig, GRPOTrainer
+from trl.models import prepare_deepspeed, prepare_fsdp
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+
+from datagen.multiple_choice import letter
+from datagen.train.rewards import answer_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from datagen.train.data import Deck
+
+__all__ = ["Answered", "Trainer"]
+
+EQUAL = 1e-6
+"""Rewards of a group that differ by less are equal. trl leaves them their rounding as an advantage (3e-4 for eight
+times -0.3), of which Adam, which divides by the gradient's own size, makes steps of full size.
+"""
+
+
+@dataclass
+class Answered:
+    """What was answered since it was last cleared."""
+
+    right: dict[int, bool] = field(default_factory=dict)
+    """Place of a held-out question → whether its answer was right."""
+    groups: int = 0
+    no_signal: int = 0
+    """Groups whose answers are all right or all wrong: their raw accuracy, whatever other rewards say."""
+    picked: Counter[str] = field(default_factory=Counter)
+    """Letter of the place where a chosen answer was shown → how often; the choices themselves are permuted."""
+    expected: Counter[str] = field(default_factory=Counter)
+    """The same, if no place were preferred."""
+    completions: int = 0
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One row a completion: place, n (choices), pick, right."""
+        groups: dict[int, set[bool]] = {}
+        for row in rows:
+            groups.setdefault(row["place"], set()).add(row["right"])
+            self.completions += 1
+            if row["pick"] is not None:
+                self.picked[letter(row["pick"])] += 1
+                self.expected.update({letter(place): 1 / row["n"] for place in range(row["n"])})
+        self.groups += len(groups)
+        self.no_signal += sum(len(outcomes) == 1 for outcomes in groups.values())
+
+    def taken(self) -> dict[str, Any]:
+        """The figures of the training groups for one row of the log; counting begins anew."""
+        found = {
+            "no_signal": self.no_signal / self.groups if self.groups else None,
+            "answered": sum(self.picked.values()) / self.completions if self.completions else None,
+            "picked": dict(sorted(self.picked.items())),
+            "expected": {name: round(value, 3) for name, value in sorted(self.expected.items())},
+        }
+        self.groups = self.no_signal = self.completions = 0
+        self.picked, self.expected = Counter(), Counter()
+        return found
+
+    def add_held_out(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The same for a held-out set, of which a place may come twice where processes share it unevenly."""
+        self.right.update({row["place"]: row["right"] for row in rows})
+
+
+class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
+    """GRPO on the places of a Deck."""
+
+    generation_config: Any
+    generation_kwargs: Any
+
+    def __init__(
+        self, *args: Any, deck: Deck, held_out: Deck | None, answered: Answered, reference: Any = None, **kwargs: Any
+    ) -> None:
+        self.deck, self.held_out, self.answered = deck, held_out, answered
+        config: GRPOConfig = kwargs["args"]
+        with _without_reference(config):
+            super().__init__(*args, **kwargs)
+        self.beta = config.beta
+        self._greedy = GenerationConfig(
+            max_new_tokens=self.max_completion_length, do_sample=False, eos_token_id=self.eos_token_ids,
+            pad_token_id=self._tokenizer.pad_token_id, disable_compile=True,
+        )  # fmt: skip
+        if reference is not None:
+            self.ref_model = self._prepared(reference)
+
+    def _prepared(self, reference: Any) -> Any:
+        """What trl does with the reference that it makes."""
+        if self.args.disable_dropout:
+            disable_dropout_in_model(reference)
+        add_fused_lm_head(reference, temperature=self.temperature, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32)
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(reference, self.accelerator)
+        if self.is_fsdp_enabled:
+            return prepare_fsdp(reference, self.accelerator)
+        return self.accelerator.prepare_model(reference, evaluation_mode=True)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        deck = self.deck if self.model.training else self.held_out
+        assert deck is not None
+        made: dict[str, Any] = super()._generate_and_score_completions([deck.row(row["place"]) for row in inputs])
+        if self.model.training:
+            made["advantages"] = made["advantages"].masked_fill(self._equal, 0.0)
+        return made
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self.model.training:
+            return super()._generate_single_turn(*args, **kwargs)
+        sampled: tuple[Any, Any] = self.generation_config, self.generation_kwargs
+        self.generation_config, self.generation_kwargs = self._greedy, {"do_sample": False}
+        try:
+            return super()._generate_single_turn(*args, **kwargs)
+        finally:
+            self.generation_config, self.generation_kwargs = sampled
+
+    def _calculate_rewards(
+        self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
+    ) -> Any:
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rows = []
+        for row, completion in zip(inputs, completions, strict=True):
+            pick = answer_of(completion[0]["content"], row)
+            rows.append({"place": row["place"], "n": len(row["choices"]), "pick": pick, "right": pick == row["gold"]})
+        if self.model.training:
+            self.answered.add(gather_object(rows))
+            self._equal = self._without_difference(rewards)[self.accelerator.process_index * len(prompts) :][
+                : len(prompts)
+            ]
+        else:
+            self.answered.add_held_out(gather_object(rows))
+        return rewards
+
+    def _without_difference(self, rewards: Any) -> Any:
+        """(completions,) bool: whether all of the group are worth the same. `rewards`: (completions, functions)."""
+        groups = (rewards * self.reward_weights.to(rewards.device)).sum(-1).view(-1, self.num_generations)
+        equal = groups.amax(-1) - groups.amin(-1) < EQUAL
+        return equal.repeat_interleave(self.num_generations)
+
+    def prediction_step(
+        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[None, None, None]:
+        """Asks, and leaves out the loss."""
+        self._prepare_inputs(inputs)
+        return None, None, None
+
+
+@contextmanager
+def _without_reference(config: GRPOConfig) -> Iterator[None]:
+    """trl makes a reference by the model's name, for which its class must be one that AutoModel knows."""
+    beta, config.beta = config.beta, 0.0
+    try:
+        yield
+    finally:
+        config.beta = beta

@@ -1,0 +1,148 @@
+"""What is written while a run goes on, and when it says that something is wrong.
+
+    DIR/train.jsonl   one row a step: reward, accuracy, loss, lengths, entropy, no-signal share, picks by letter …;
+                      one row for each asking of the held-out set; one for each alarm
+
+An alarm (`alarms`) says one line when it begins, and stops the run where the call asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from datagen.run import replace_text
+from datagen.statistics import share
+from datagen.train.alarms import WINDOW, alarms
+from datagen.train.trainer import Answered
+
+__all__ = ["Watch", "say"]
+
+EVERY = 10.0
+"""Seconds between lines of progress."""
+NAMES = {
+    "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate", "reward": "reward",
+    "reward_std": "reward_std", "entropy": "entropy", "kl": "kl", "completions/mean_length": "length",
+    "completions/clipped_ratio": "clipped", "step_time": "seconds", "num_tokens": "tokens",
+}  # fmt: skip
+"""What trl logs → what a row calls it."""
+REWARD = re.compile(r"rewards/(?!accuracy/)\w+/mean")
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
+    """Writes train.jsonl, raises alarms, and ends the run where a signal or an alarm asks for it."""
+
+    def __init__(self, file: Path, answered: Answered, stop_on: Sequence[str], step: int) -> None:
+        """`step`: where the run goes on; rows of later steps, which a kill left behind, are taken away."""
+        self.file, self.answered, self.stop_on = file, answered, stop_on
+        self.interrupted = False
+        self.said = time.monotonic()
+        self.stopped = ""
+        self.rows: deque[dict[str, Any]] = deque(maxlen=WINDOW)
+        self.first: list[dict[str, Any]] = []
+        self.last_held_out: dict[str, Any] | None = None
+        self.raised: set[str] = set()
+        """Alarms that hold at present."""
+        self.ever: set[str] = set()
+        self._go_on(step)
+
+    def _go_on(self, step: int) -> None:
+        kept = []
+        for line in self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else ():
+            try:
+                row = json.loads(line)
+            except ValueError:  # of a line that a kill cut short
+                break
+            if row["step"] > step:
+                break
+            kept.append(line)
+            self._see(row)
+        replace_text(self.file, "".join(f"{line}\n" for line in kept))
+
+    def _see(self, row: dict[str, Any]) -> None:
+        if "alarm" in row:
+            self.raised.add(row["alarm"])
+            self.ever.add(row["alarm"])
+            return
+        if "held_out" in row:
+            self.last_held_out = row["held_out"]
+            return
+        self.rows.append(row)
+        if len(self.first) < WINDOW:
+            self.first.append(row)
+        self.raised &= set(self._alarms())
+
+    def _alarms(self) -> dict[str, str]:
+        if not self.first:
+            return {}
+        length, accuracy = (sum(row[name] for row in self.first) / len(self.first) for name in ("length", "accuracy"))
+        return alarms(self.rows, length, accuracy)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._see(row)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: Mapping[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """One step."""
+        if logs is None or "loss" not in logs or not state.is_world_process_zero:
+            return
+        row = {"step": state.global_step, "accuracy": logs["rewards/accuracy/mean"]}
+        row |= {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
+        row |= {f"reward_{name.split('/')[1]}": logs[name] for name in logs if REWARD.fullmatch(name)}
+        self._write(row | self.answered.taken())
+        self._tell(state)
+        for name, line in self._alarms().items():
+            if name not in self.raised:
+                self._raise(name, line, control, state.global_step)
+
+    def _tell(self, state: TrainerState) -> None:
+        """A line every ten seconds."""
+        now = time.monotonic()
+        if now - self.said >= EVERY:
+            self.said = now
+            mean = {
+                name: sum(row[name] for row in self.rows) / len(self.rows) for name in ("accuracy", "length", "seconds")
+            }
+            left = int((state.max_steps - state.global_step) * mean["seconds"])
+            say(
+                f"step {state.global_step}/{state.max_steps} · accuracy {mean['accuracy']:.2f} · "
+                f"{mean['length']:.0f} tokens · {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+            )
+
+    def _raise(self, name: str, line: str, control: TrainerControl, step: int) -> None:
+        stops = name in self.stop_on
+        self._write({"step": step, "alarm": name, "says": line, "stops": stops})
+        say(f"step {step}: alarm {name}: {line}{'; stopping' if stops else ''}")
+        if stops:
+            self.stopped = self.stopped or f"{name}: {line}"
+            control.should_training_stop = control.should_save = True
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The held-out set was asked."""
+        right, self.answered.right = self.answered.right, {}
+        if state.is_world_process_zero:
+            found = share(sum(right.values()), len(right))
+            self._write({"step": state.global_step, "held_out": found})
+            say(f"step {state.global_step}: held out {found['correct']}/{found['n']} right")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ctrl-C or SIGTERM came: save and end, where completions are not to be used again."""
+        if self.interrupted and state.global_step % args.num_iterations == 0:
+            control.should_save = control.should_training_stop = True
+
+
+def say(text: str) -> None:
+    """One line for a person."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
