@@ -96,10 +96,11 @@ class Run:
         self.state: dict[str, Any] = {}
 
     @contextmanager
-    def held(self) -> Iterator[Run]:
+    def held(self, begun: str = "run.json") -> Iterator[Run]:
         """Makes the folder and locks it. Raises UsageError when another process works in it, naming its pid.
 
-        What was made for a call that turns out to be wrong is taken away again.
+        What was made for a call that turns out to be wrong is taken away again, unless the file `begun` says that work
+        has begun.
         """
         made = [p for p in (self.path, self.path / ".lock", self.path / "ledger.sqlite") if not p.exists()]
         try:
@@ -124,7 +125,7 @@ class Run:
             try:
                 yield self
             except UsageError:
-                for path in reversed([] if (self.path / "run.json").exists() else made):
+                for path in reversed([] if (self.path / begun).exists() else made):
                     with suppress(OSError):  # it was not made after all, or the folder holds something else by now
                         path.rmdir() if path == self.path else path.unlink()
                 raise

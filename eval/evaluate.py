@@ -103,6 +103,8 @@ class Config:
                 raise UsageError(f"--{flag} {value}: give a number from 1 on")
         if self.hearing and self.audio is None:
             raise UsageError(f"--condition {self.hearing[0]} needs the clips: add --audio DIR, or use none or caption")
+        if self.submission and not self.submission.parent.is_dir():
+            raise UsageError(f"--submission {self.submission}: no folder {self.submission.parent}: make it first")
         if bool(self.judge_model) != bool(self.judge_url):
             raise UsageError("--judge-model and --judge-url belong together: give both, or neither")
         if self.base_url and self.check_batch:
@@ -154,7 +156,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     with everything that was answered in the ledger.
     """
     run = Run(config.out)
-    with run.held(), contextlib.closing(Ledger(config.ledger or config.out / "ledger.sqlite")) as ledger:
+    with run.held("items.parquet"), contextlib.closing(Ledger(config.ledger or config.out / "ledger.sqlite")) as ledger:
         return run_to_end(pipeline(config, ledger), config.out)
 
 

@@ -267,6 +267,17 @@ def test_a_killed_evaluation_goes_on_to_the_same_bytes_and_asks_nothing_twice(ro
     assert found["killed_between"] >= 1, found  # at least one was killed after the first answer and before the last
 
 
+def test_answers_outlive_a_call_that_is_wrong_at_its_end(tmp_path, run, monkeypatch):
+    def fails(*args):
+        raise UsageError("the data file went away")
+
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="went away"):
+        patch.setattr("datagen.eval.evaluate.write_submission", fails)
+        run(condition="none", submission=tmp_path / "sent.json")
+    result, _, server = run(condition="none")
+    assert result["spent"] == {"calls": 0, "cached": 12, "cost_usd": 0} and server.bodies == []
+
+
 def test_a_submission_is_scored_as_the_run_was(tmp_path, run):
     result, _, _ = run(quiz.mixed, condition="none", prompt="letters", submission=tmp_path / "sent.json")
     rows = json.loads((tmp_path / "sent.json").read_text())
@@ -399,6 +410,7 @@ def quiz_number(body):
         ({"judge_model": "x"}, "--judge-model and --judge-url belong together"),
         ({"check_batch": 4}, "--check-batch: the batches of a server are its own"),
         ({"max_cost": 1.0}, "--max-cost needs a price"),
+        ({"submission": Path("/nowhere/x.json")}, "--submission /nowhere/x.json: no folder /nowhere: make it first"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line_and_asks_nothing(options, message, run, serve, tmp_path):
