@@ -17,7 +17,7 @@ import quiz
 import tiny_models
 
 from datagen.errors import UsageError
-from datagen.eval import evaluate as module
+from datagen.eval import preparing as module
 from datagen.eval.asking import CONDITIONS
 from datagen.eval.evaluate import Config, evaluate
 from datagen.eval.outputs import opened
