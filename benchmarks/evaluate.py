@@ -89,6 +89,7 @@ def speed(url: str, folder: Path, items: int, orders: str = "original", *, audio
     return {
         "items": items, "answers": calls, "per_second": calls / found["asking_seconds"], "seconds": found["seconds"],
         "cpu_seconds": found["cpu"], "peak_mb": found["peak_mb"],
+        "page_mb": (folder / f"run{name}/report.html").stat().st_size / 1e6,
     }  # fmt: skip
 
 

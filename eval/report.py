@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -148,18 +149,10 @@ def labels(runs: Sequence[str]) -> dict[str, str]:
     return {run: Path(run).name if ends[Path(run).name] == 1 else run for run in runs}
 
 
-def reach(figures: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> float:
-    """How far a scale of differences goes to both sides: to the widest interval, in steps of 5 points.
-
-    `figures`: the pairs, or one gain.
-    """
-    if isinstance(figures, Mapping):
-        groups = [part for values in figures["groups"].values() for part in values.values()]
-        figures = [part for part in (*figures["parts"].values(), *groups) if part is not None]
-    else:
-        figures = [matcher for pair in figures for matcher in (pair, pair["official"])]
-    widest = max((abs(part[end]) for part in figures for end in ("low", "high")), default=0.0)
-    return max(1, int(-(-widest // 0.05))) * 0.05
+def reach(figures: Iterable[Mapping[str, Any] | None]) -> float:
+    """How far a scale of differences goes to both sides: to the widest interval, in steps of 5 points."""
+    widest = max((abs(part[end]) for part in figures if part for end in ("low", "high")), default=0.0)
+    return max(1, math.ceil(widest / 0.05)) * 0.05
 
 
 def safe(text: str) -> Any:

@@ -225,7 +225,7 @@ def test_a_comparison_draws_its_pairs_and_parts(tmp_path, monkeypatch, capsys):
         assert report.points(part) in text
     found = re.findall(r'<circle class="(?:strict|official)" cx="([\d.]+)%"', page)
     assert len(found) == 2 * len(result["pairs"]) + 8 + 3
-    widest = report.reach(result["pairs"])
+    widest = report.reach([*result["pairs"], *(pair["official"] for pair in result["pairs"])])
     assert float(found[0]) == pytest.approx(50 + 50 * result["pairs"][0]["difference"] / widest, abs=0.02)
 
 
@@ -247,8 +247,8 @@ def test_a_page_in_no_folder_is_refused_first(tmp_path, monkeypatch, capsys):
 
 
 def test_the_scale_of_differences_holds_every_interval():
-    pair = {"low": -0.12, "high": 0.02, "official": {"low": -0.01, "high": 0.21}}
-    assert report.reach([pair]) == pytest.approx(0.25)
+    assert report.reach([{"low": -0.12, "high": 0.02}, None, {"low": -0.01, "high": 0.21}]) == pytest.approx(0.25)
+    assert report.reach([{"low": -0.12, "high": 0.02}]) == pytest.approx(0.15)
     assert report.reach([]) == pytest.approx(0.05)
 
 
