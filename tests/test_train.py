@@ -25,34 +25,29 @@ CHOICES = ["bell", "dog", "rain", "wind"]
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """`tiny(kind)`: a folder of a tiny model; the language model alone was taught to answer with a letter."""
+    """`tiny(kind)`: a folder of a tiny model that was taught to answer with a letter, so that rewards differ."""
     folder, made = tmp_path_factory.mktemp("tiny"), {}
 
     def get(kind):
         if kind not in made:
-            made[kind] = tiny_models.make(kind, folder / kind)
-            if kind == "causal":
-                teach_letters(made[kind])
+            made[kind] = tiny_models.make(kind, folder / kind, teach=teach_letters)
         return made[kind]
 
     return get
 
 
-def teach_letters(folder):
+def teach_letters(whole, words):
     """A few supervised steps, after which each of the four letters is about as likely."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    words = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = getattr(whole, "thinker", whole)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     ids = words([f"<|im_start|>assistant\n{letter}<|im_end|>" for letter in "ABCD"], return_tensors="pt")["input_ids"]
     for _ in range(80):
-        loss = model(input_ids=ids, labels=ids).loss
+        loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    model.save_pretrained(folder)
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +141,14 @@ def test_a_run_that_was_interrupted_ends_with_the_parameters_and_rewards_of_an_u
     assert whole["held_out_last"]["n"] == 6
 
 
+def test_a_held_out_set_is_asked_greedily(tiny, questions, tmp_path):
+    held_out = questions_in(tmp_path / "held_out.jsonl", "h", 40)
+    train(config(questions, tiny("causal"), tmp_path / "out", held_out=held_out, eval_every=1, learning_rate=1e-12))
+    counts = [row["held_out"]["correct"] for row in rows_of(tmp_path / "out") if "held_out" in row]
+    assert len(counts) == 5
+    assert len(set(counts)) == 1  # the policy does not move, and each of four letters is about as likely
+
+
 def interrupt_after(log, step):
     """SIGTERM to this process once `step` stands in the log."""
     while not log.exists() or f'"step": {step}, "accuracy"' not in log.read_text():
@@ -167,9 +170,9 @@ def test_equal_rewards_move_nothing(tiny, questions, tmp_path):
     "kind",
     [
         "qwen2_5_omni",
-        pytest.param("qwen2_5_omni_thinker", marks=pytest.mark.slow),
-        pytest.param("qwen3_omni_moe", marks=pytest.mark.slow),
-        pytest.param("qwen2_audio", marks=pytest.mark.slow),
+        "qwen2_5_omni_thinker",
+        "qwen3_omni_moe",
+        "qwen2_audio",
     ],
 )
 def test_a_model_that_listens_is_tuned_in_its_language_model_alone_and_saved_whole(tiny, questions, tmp_path, kind):
@@ -178,10 +181,7 @@ def test_a_model_that_listens_is_tuned_in_its_language_model_alone_and_saved_who
     from datagen.llm.local_model import load_weights
     from datagen.llm.weights import open_folder
 
-    found = train(
-        config(questions, tiny(kind), tmp_path / "out", method="lora", rewards="accuracy,overlong", max_tokens=4,
-               group_size=8, batch_size=8, steps=2, learning_rate=1e-2, temperature=3.0)
-    )  # fmt: skip
+    found = train(config(questions, tiny(kind), tmp_path / "out", method="lora", steps=2, learning_rate=1e-2))
     before, after = (
         load_weights(open_folder(str(folder), audio=True), "float32")
         for folder in (tiny(kind), Path(found["out"]) / "model")
@@ -191,8 +191,8 @@ def test_a_model_that_listens_is_tuned_in_its_language_model_alone_and_saved_who
     assert [name for name, _ in after.named_parameters()] == names
     moved = {n for n, (_, a), (_, b) in zip(names, before.named_parameters(), after.named_parameters(), strict=True)
              if not torch.equal(a, b)}  # fmt: skip
-    assert not any("tower" in name or "visual" in name or "projector" in name for name in moved)
-    assert bool(moved) == any(row["grad_norm"] > 0 for row in rows_of(tmp_path / "out"))
+    assert moved
+    assert all("layers" in name and "tower" not in name and "visual" not in name for name in moved)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_a_model_that_listens_is_tuned_in_its_language_model_alone_and_saved_who
     [
         "causal",
         "qwen2_5_omni",
-        pytest.param("qwen3_omni_moe", marks=pytest.mark.slow),
-        pytest.param("qwen2_audio", marks=pytest.mark.slow),
+        "qwen3_omni_moe",
+        "qwen2_audio",
     ],
 )
 def test_log_probabilities_of_the_loss_are_those_of_the_model_alone_and_unpadded(tiny, questions, tmp_path, kind):
@@ -311,6 +311,37 @@ def test_a_wrong_call_is_told_in_one_line_and_leaves_nothing(questions, monkeypa
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert says in err
     assert [path.name for path in questions.parent.iterdir()] == ["set.jsonl"]
+
+
+def test_a_call_that_was_killed_while_it_saved_its_model_is_ended_by_the_next(tiny, questions, tmp_path):
+    once = config(questions, tiny("causal"), tmp_path / "out", steps=2)
+    first = train(once)
+    state = json.loads((once.out / "run.json").read_text())
+    (once.out / "run.json").write_text(json.dumps(state | {"status": "running"}))
+    (once.out / "model" / "config.json").write_text("cut")
+    (once.out / "checkpoints" / "checkpoint-9").mkdir()  # begun, and not ended
+    again = train(config(questions, tiny("causal"), tmp_path / "out", steps=2, resume=True))
+    assert again["parameters_sha256"] == first["parameters_sha256"]
+    assert json.loads((once.out / "model" / "config.json").read_text())["model_type"] == "llama"
+
+
+def test_the_command_takes_a_file_of_options_and_prints_one_object(tiny, questions, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = {"model": str(tiny("causal")), "out": "out", "steps": 1, "prompts-per-step": 1, "group-size": 2,
+               "batch-size": 2, "max-tokens": 2, "stop-on": ["clipped", "position"], "prompt": "letters"}  # fmt: skip
+    (tmp_path / "c.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items()))
+    questions.write_text(questions.read_text() + '{"id": "x", "question": "?", "choices": ["a", "b"], "answer": "c"}\n')
+    code, out, _ = call(monkeypatch, capsys, "--data", questions, "--config", "c.toml", "--json")
+    found = json.loads(out)
+    assert (code, found["steps"], found["status"], found["questions"]) == (0, 1, "done", 24)
+    assert found["config"]["stop_on"] == ["clipped", "position"]
+    assert found["left_out"] == {"answer_not_among_choices": 1}
+    assert json.loads(Path("out/left_out.jsonl").read_text()) == {"id": "x", "reason": "answer_not_among_choices"}
+    assert "What is q" in found["prompt"]
+    assert found["prompt"].endswith("<|im_start|>assistant\n")
+    code, out, err = call(monkeypatch, capsys, "--data", questions, "--config", "c.toml", "--out", "again")
+    assert (code, out) == (0, "")
+    assert "1 steps on 24 questions → again/model" in err
 
 
 def test_a_folder_holds_one_run(tiny, questions, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,14 +218,16 @@ KINDS = {
 HEARING = tuple(kind for kind in KINDS if kind != "causal")
 
 
-def make(kind: str, folder: Path, *, seed: int = 0) -> Path:
-    """Writes model and processor of `kind` into `folder` and returns it."""
+def make(kind: str, folder: Path, *, seed: int = 0, teach: Callable[[Any, Any], None] | None = None) -> Path:
+    """Writes model and processor of `kind` into `folder` and returns it; `teach(model, tokenizer)` comes before."""
     import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model, processor = KINDS[kind]()
     words = getattr(processor, "tokenizer", processor)
+    if teach:
+        teach(model, words)
     model.generation_config.eos_token_id = words.eos_token_id
     model.generation_config.pad_token_id = words.pad_token_id
     model.eval().save_pretrained(folder)

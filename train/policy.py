@@ -7,6 +7,7 @@ that hear and see are loaded, so that what is saved is whole, frozen, and never 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ def save(policy: Policy, model: Any, out: Path) -> None:
     model.save_pretrained(temporary)
     made = AutoProcessor.from_pretrained(policy.folder.path) if policy.folder.hears else policy.tokenizer
     made.save_pretrained(temporary)
+    shutil.rmtree(out, ignore_errors=True)  # of a call that was killed before it could say that it is done
     temporary.rename(out)
 
 

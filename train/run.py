@@ -242,7 +242,7 @@ def begun(config: Config, run: Run, inputs: Mapping[str, Any]) -> Path | None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole: trl writes trainer_state.json last but for its card."""
+    """The newest checkpoint that was written whole: transformers writes trainer_state.json last."""
     found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
