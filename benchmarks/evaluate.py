@@ -148,11 +148,13 @@ def main() -> None:
     found = {
         "text": text, "audio": heard, "cpu_ms_an_item": cpu, "per_cpu_second": 1000 / cpu, "least": 500,
         "more_mb": {"answers": peaks[1] - peaks[0], "items": peaks[2] - peaks[0]},
-        "most_mb": 100, "kill": killed,
+        "kb_an_item": 1024 * (peaks[2] - peaks[0]) / (many - few), "most_mb_of_answers": 100, "most_kb_an_item": 10,
+        "kill": killed,
     }  # fmt: skip
     print(json.dumps(found) if args.json else "\n".join(f"{key:<15} {value}" for key, value in found.items()))
     wrong = killed["equal"] != killed["rounds"] or killed["reasked_committed"]
-    sys.exit(bool(wrong or 1000 / cpu < found["least"] or max(found["more_mb"].values()) > found["most_mb"]))
+    large = found["more_mb"]["answers"] > found["most_mb_of_answers"] or found["kb_an_item"] > found["most_kb_an_item"]
+    sys.exit(bool(wrong or large or 1000 / cpu < found["least"]))
 
 
 if __name__ == "__main__":
