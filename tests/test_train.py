@@ -149,6 +149,39 @@ def test_a_held_out_set_is_asked_greedily(tiny, questions, tmp_path):
     assert len(set(counts)) == 1  # the policy does not move, and each of four letters is about as likely
 
 
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_with_the_parameters_and_rewards_of_an_unbroken_one(tiny, questions, tmp_path):
+    threads = "import torch; torch.set_num_threads(1); from datagen.cli import main; main()"
+    words = ["--prompt", "letters", "--learning-rate", "1e-2", "--steps", "30", "--prompts-per-step", "2",
+             "--group-size", "4", "--max-tokens", "3", "--save-every", "4", "--resume", "--json"]  # fmt: skip
+    command = [sys.executable, "-c", threads, "train", "--data", questions, "--model", tiny("causal"), *words, "--out"]
+    with subprocess.Popen([*command, tmp_path / "broken"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        log = tmp_path / "broken" / "train.jsonl"
+        while not log.exists() or '"step": 14, "accuracy"' not in log.read_text():
+            time.sleep(0.01)
+        run.kill()
+    whole, broken = (
+        json.loads(subprocess.run([*command, tmp_path / name], capture_output=True, check=True, timeout=200).stdout)
+        for name in ("whole", "broken")
+    )
+    assert broken["parameters_sha256"] == whole["parameters_sha256"]
+    assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_policy_learns_which_choice_is_right_wherever_it_is_shown(tiny, tmp_path):
+    path = tmp_path / "set.jsonl"
+    rows = [{"id": f"q{n}", "question": "Hm?", "choices": ["b", "d"], "answer": "b"} for n in range(24)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train(
+        config(path, tiny("causal"), tmp_path / "out", steps=150, prompts_per_step=8, group_size=8, batch_size=64,
+               learning_rate=3e-3, save_every=150)
+    )  # fmt: skip
+    accuracy = [row["accuracy"] for row in rows_of(tmp_path / "out") if "loss" in row]
+    assert sum(accuracy[:20]) / 20 < 0.6
+    assert sum(accuracy[-20:]) / 20 > 0.95
+
+
 def interrupt_after(log, step):
     """SIGTERM to this process once `step` stands in the log."""
     while not log.exists() or f'"step": {step}, "accuracy"' not in log.read_text():
