@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -237,6 +239,19 @@ def test_what_was_said_to_be_committed_survives_sigkill(tmp_path, after):
     assert all(ledger.get(f"k{i}", 1) is not None for i in committed)
     assert ledger.totals().answers <= len(committed) + 32  # what was on its way when it was killed
     ledger.close()
+
+
+def test_a_file_that_several_make_at_once_serves_them_all(tmp_path):
+    for number in range(10):
+        path, ready = tmp_path / f"{number}.sqlite", threading.Barrier(4)
+
+        def make(path=path, ready=ready):
+            ready.wait()
+            Ledger(path, "run").close()
+
+        with ThreadPoolExecutor(4) as pool:
+            for made in [pool.submit(make) for _ in range(4)]:
+                made.result(timeout=60)
 
 
 def test_two_processes_share_a_file(tmp_path):

@@ -276,7 +276,7 @@ def _open(path: Path) -> sqlite3.Connection:
             f"ledger {path} cannot be opened ({error}): give --ledger a file that can be written"
         ) from None
     try:
-        _prepare(connection, path)
+        _prepared(connection, path)
     except sqlite3.Error as error:
         connection.close()
         raise UsageError(f"ledger {path} is not usable ({error}): {_cure(error)}") from None
@@ -286,11 +286,30 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _prepared(connection: sqlite3.Connection, path: Path) -> None:
+    """`_prepare`, again while another process makes the file: SQLite does not wait by itself for a change to WAL."""
+    end = time.monotonic() + BUSY
+    while True:
+        try:
+            return _prepare(connection, path)
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.rollback()
+            if (
+                error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                or time.monotonic() > end
+            ):
+                raise
+            time.sleep(0.01)
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is ours, or make it so. Raises UsageError, sqlite3.Error."""
+    connection.execute("BEGIN")  # one look at all three: another process may be making the file at this moment
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    connection.execute("COMMIT")
     if application != APPLICATION and tables:
         raise UsageError(f"ledger {path} is some other SQLite file: give --ledger another file")
     if application == APPLICATION and version != VERSION:
