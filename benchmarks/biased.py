@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 from generated import questions
 
-from datagen.build import asks, make_filter
 from datagen.filters import DEFAULT, FILTERS
 from datagen.filters.positions import reletter
 from datagen.gates import gates
+from datagen.parts import asks, make_filter
 from datagen.plugins import Context
 from datagen.prompts import Prompts
 
