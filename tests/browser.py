@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 from base64 import b64decode
@@ -18,6 +19,8 @@ from typing import Any
 import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = CHROMIUM is None and (not os.environ.get("CI") or bool(os.environ.get("DATAGEN_NO_BROWSER")))
+"""Whether tests of pages are skipped: under CI only where `.ci/run` could not install one, and said so."""
 KEYS = {
     "ArrowLeft": ("", 37), "ArrowRight": ("", 39), "Backspace": ("", 8), " ": (" ", 32),
 }  # fmt: skip

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import defaultdict
 from urllib.parse import urlencode
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import MISSING, Browser
 from test_eval_report import HOSTILE, folder  # noqa: F401  (a fixture)
 
 from datagen.eval.outputs import opened
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
+pytestmark = pytest.mark.skipif(MISSING, reason="chromium is not installed")
 OPEN = "document.querySelectorAll('#list details').forEach((item) => { item.open = true })"
 BODIES = "document.querySelectorAll('#list .body').length === document.querySelectorAll('#list details').length"
 IDS = "[...document.querySelectorAll('#list .body > p.soft:first-of-type')].map((line) => line.textContent)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -18,12 +17,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from browser import CHROMIUM, Browser
+from browser import MISSING, Browser
 
 from datagen.review import opinions
 from datagen.review.verdicts import read
 
-browser = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed")
+browser = pytest.mark.skipif(MISSING, reason="chromium is not installed")
 
 WATCHED = """if True:
     import sys
