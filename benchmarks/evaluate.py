@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate.py [--items 2000 20000] [--audio 500] [--kills 5] [--json]
 
-The server (tests/model_server.py, answering by tests/quiz.py) runs in a process of its own. `text` and `audio` are
+The server (benchmarks/model_server.py, answering by tests/quiz.py) runs in a process of its own. `text` and `audio` are
 whole runs with a ledger on disk; answers a second are of the asking and reading, `seconds` of all; `peak_mb` is the
 VmHWM of the process that evaluates, `more_mb` what many answers to the same items, and ten times the items, add.
 `per_cpu_second` is 1 over what a further item takes of the processor, figures included: it does not move with what else
@@ -17,7 +17,6 @@ again to its end:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import random
@@ -25,11 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kill import TESTS, committed, stats
+from kill import committed
+from model_server import TESTS, counters, serving
 
 sys.path.append(str(TESTS))
 import quiz
@@ -49,18 +48,6 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM
 keys = ("spent", "seconds", "asking_seconds", "unanswered")
 print(json.dumps({**{key: found[key] for key in keys}, "peak_mb": int(peak.split()[1]) / 1024, "cpu": cpu}))
 """
-
-
-@contextlib.contextmanager
-def quiz_server(latency_ms: float = 0, responder: str = "mixed") -> Iterator[str]:
-    """A model of tests/quiz.py behind a server of its own process; yields its address."""
-    command = [sys.executable, "model_server.py", "--responder", f"quiz:{responder}", "--latency-ms", str(latency_ms)]
-    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
 
 
 def started(url: str, data: Path, out: Path, **options: Any) -> subprocess.Popen[str]:
@@ -96,22 +83,22 @@ def speed(url: str, folder: Path, items: int, orders: str = "original", *, audio
 def kills(rounds: int, items: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     """One undisturbed run, then `rounds` disturbed ones."""
     data, draw = quiz.write(folder / "quiz", items, audio=False), random.Random(seed)
-    with quiz_server(latency_ms=30) as url:
+    with serving("quiz:mixed", latency_ms=30) as url:
         finished(started(url, data, folder / "whole"))
-        unique, whole, seen = stats(url)["unique"], digests(folder / "whole"), []
+        unique, whole, seen = counters(url)["unique"], digests(folder / "whole"), []
         for number in range(rounds):
             out = folder / f"run{number}"
-            stats(url, "reset")
+            counters(url, "reset")
             job = started(url, data, out)
             wanted = draw.randrange(1, items)
             while job.poll() is None and committed(out) < wanted:
                 time.sleep(0.002)
             job.kill()
             job.communicate()
-            before, kept = stats(url), committed(out)
-            stats(url, "reset")
+            before, kept = counters(url), committed(out)
+            counters(url, "reset")
             finished(started(url, data, out))
-            after = stats(url)
+            after = counters(url)
             seen.append({
                 "kept": kept, "between": 0 < kept < unique, "equal": digests(out) == whole,
                 "reasked": after["requests"] - (unique - kept), "lost": before["answered"] - kept,
@@ -139,7 +126,7 @@ def main() -> None:
     few, many = args.items
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with quiz_server() as url:
+        with serving("quiz:mixed") as url:
             text = [speed(url, folder, few), speed(url, folder, few, "circular,shuffle:8"), speed(url, folder, many)]
             heard = speed(url, folder, args.audio, audio=True)
         killed = kills(args.kills, 200, folder / "kills")

@@ -24,15 +24,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from model_server import counters, serving
 
-TESTS = Path(__file__).parents[1] / "tests"
 BUILD = [sys.executable, "-c", "from datagen.cli import main; main()", "build", "--source", "folder", "--model", "stub"]
 
 
@@ -42,24 +41,6 @@ def write_clips(folder: Path, number: int) -> None:
     for index in range(number):
         noise = np.random.default_rng(index).standard_normal(3200).astype(np.float32)
         soundfile.write(folder / f"clip{index:05d}.wav", 0.1 * noise, 16_000, subtype="PCM_16")
-
-
-@contextlib.contextmanager
-def model_server(latency_ms: float) -> Iterator[str]:
-    """The world of tests/world.py behind a loopback server of its own process; yields its address."""
-    command = [sys.executable, "model_server.py", "--responder", "world:respond", "--latency-ms", str(latency_ms)]
-    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
-
-
-def stats(url: str, page: str = "stats") -> dict[str, Any]:
-    """The server's counters; `page` "reset" zeroes them."""
-    with urllib.request.urlopen(f"{url.removesuffix('/v1')}/{page}", timeout=10) as reply:
-        return dict(json.load(reply))
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -99,19 +80,19 @@ def build(run: Path, clips: Path, url: str, options: Sequence[str] = (), kill_af
 def measure(kills: int, clips: int, seed: int, folder: Path, options: Sequence[str] = ()) -> dict[str, Any]:
     """One undisturbed run, then `kills` disturbed ones, all with the same `options`."""
     write_clips(folder / "clips", clips)
-    with model_server(latency_ms=120) as url:
+    with serving("world:respond", latency_ms=120) as url:
         length = build(folder / "whole", folder / "clips", url, options)
-        unique, whole = stats(url)["unique"], digests(folder / "whole")
+        unique, whole = counters(url)["unique"], digests(folder / "whole")
         moments = random.Random(seed)
         rounds = []
         for number in range(kills):
             run = folder / f"run{number}"
-            stats(url, "reset")
+            counters(url, "reset")
             build(run, folder / "clips", url, options, kill_after=moments.uniform(0.1, 1.0) * length)
-            before, kept = stats(url), committed(run)
-            stats(url, "reset")
+            before, kept = counters(url), committed(run)
+            counters(url, "reset")
             build(run, folder / "clips", url, options)
-            after = stats(url)
+            after = counters(url)
             rounds.append(
                 {
                     "committed": kept,

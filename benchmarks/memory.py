@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kill import model_server, write_clips
+from kill import write_clips
+from model_server import serving
 
 PEAK = """
 import json, sys
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, nargs=2, default=[1000, 20000])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, model_server(latency_ms=0) as url:
+    with tempfile.TemporaryDirectory() as folder, serving("world:respond") as url:
         rows = [measure(clips, Path(folder), url) for clips in args.clips]
     found = {"runs": rows, "difference_mb": rows[1]["peak_mb"] - rows[0]["peak_mb"], "limit_mb": 100}
     print(json.dumps(found) if args.json else "\n".join(map(str, [*rows, found["difference_mb"]])))

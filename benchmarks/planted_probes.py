@@ -11,7 +11,6 @@ import ast
 import asyncio
 import contextlib
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,15 +18,13 @@ from typing import Any
 
 import polars as pl
 from generated import questions
+from model_server import ModelServer, digest
 
 from datagen.filters import PROBES
 from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 from datagen.records import Caption, Question, Verdict
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from model_server import ModelServer, digest
 
 __all__ = ["PROBED", "Item", "verdicts_on"]
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import facts as benchmark
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-import facts as benchmark
 from scenes import RATE, Placed, burst, gain, glide, mix, recording, scenes, tone
 
 from datagen.captioners import acoustic

@@ -16,13 +16,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 import world
+from kill import write_clips
 from model_server import ModelServer
 
 from datagen.build import Config, build
 from datagen.errors import Denied, UsageError
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from kill import write_clips
 
 COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import quiz
 import soundfile
+from evaluate import committed, kills
 from model_server import Connection, ModelServer
 
 from datagen import cli
@@ -20,9 +21,6 @@ from datagen.eval.asking import CONDITIONS
 from datagen.eval.evaluate import Config, evaluate
 from datagen.eval.outputs import opened
 from datagen.eval.scoring import score
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from evaluate import committed, kills
 
 
 @pytest.fixture(autouse=True)

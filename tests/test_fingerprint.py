@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fingerprints import FORMS, made
 
 from datagen.fingerprint import RATE, Index, landmarks
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from fingerprints import FORMS, made
 
 
 @pytest.fixture(scope="module")

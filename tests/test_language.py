@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
+from kill import write_clips
 from model_server import ModelServer, digest
 from world import drawn
 
@@ -16,9 +15,6 @@ from datagen.build import Config, build
 from datagen.errors import UsageError
 from datagen.language import code, name, word_lists, words
 from datagen.multiple_choice import read
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from kill import write_clips
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import runpy
-import sys
-from pathlib import Path
 
+import planted
 import polars as pl
 import pytest
+from generated import DEFECTS, questions
 
 from datagen.filters import DEFAULT, FILTERS, PROBES
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import planted
-from generated import DEFECTS, questions
 
 
 @pytest.mark.parametrize("name", planted.PLANTS)

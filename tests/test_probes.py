@@ -6,15 +6,14 @@ import asyncio
 import json
 import re
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import soundfile
 import world
+from kill import digests, write_clips
 from model_server import ModelServer
 
 from datagen.audio import input_audio, load, silenced
@@ -29,9 +28,6 @@ from datagen.plugins import Context, resolve
 from datagen.prompts import Prompts
 from datagen.records import MEASURES, Caption, Question
 from datagen.statistics import newcombe, wilson
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from kill import digests, write_clips
 
 ANSWER, WRONG = "a dog", ("a cat", "a cow", "a hen")
 QUESTION = Question.make(

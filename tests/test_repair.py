@@ -6,13 +6,12 @@ import asyncio
 import json
 import re
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 import pytest
 import world
+from kill import digests, write_clips
 from model_server import ModelServer
 
 from datagen.build import Config, build
@@ -24,9 +23,6 @@ from datagen.plugins import Context
 from datagen.prompts import Prompts, Unusable, parse_answer, parse_distractors
 from datagen.questions.repair import Repair, too_long, unlabelled
 from datagen.records import Caption, Failure, Question
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from kill import digests, write_clips
 
 CAPTIONS = [Caption("s/1", 0, "A dog barks.", "openai", "events")]
 LONG = "a large dog that barks again and again behind a wooden fence"

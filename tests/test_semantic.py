@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+import planted
 import polars as pl
 import pytest
 
@@ -14,9 +13,6 @@ from datagen.errors import UsageError
 from datagen.filters import semantic
 from datagen.filters.semantic import Semantic
 from datagen.plugins import Context
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import planted
 
 CONTEXT = Context(seed=0, prompts=None)
 DOG = ("Which animal makes the loud noise at the start?", "a dog")

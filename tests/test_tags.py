@@ -5,26 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import onnx
 import polars as pl
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from datagen.audio import RATE, Audio, load
-from datagen.build import Config, build
-from datagen.captioners.whisper import Whisper
-from datagen.captioners.yamnet import HOP, PATCH, YAMNet, patches
-from datagen.errors import UsageError
-from datagen.plugins import Context
-from datagen.prompts import Prompts, describe
-from datagen.records import Clip
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from tags import (
     DEMO,
     demo_recordings,
@@ -37,6 +24,15 @@ from tags import (
     word_errors,
     words,
 )
+
+from datagen.audio import RATE, Audio, load
+from datagen.build import Config, build
+from datagen.captioners.whisper import Whisper
+from datagen.captioners.yamnet import HOP, PATCH, YAMNet, patches
+from datagen.errors import UsageError
+from datagen.plugins import Context
+from datagen.prompts import Prompts, describe
+from datagen.records import Clip
 
 CLIP = Clip("s/1", "s", "a.wav")
 

@@ -4,7 +4,7 @@ A clip's captions name sounds drawn from the hash of its audio; the writer asks 
 world never holds; the reader chooses what the notes name. So nearly every question passes every filter, and a build
 against it has one right outcome, whatever the order of the requests.
 
-    python tests/model_server.py --responder world:respond --latency-ms 20
+    python benchmarks/model_server.py --responder world:respond --latency-ms 20
 """
 
 from __future__ import annotations

@@ -1,31 +1,46 @@
 """A loopback OpenAI-compatible server whose answer is a function of the request, with faults by seed.
 
-    python tests/model_server.py --port 0 --latency-ms 50 --fault 429=0.05 --fault reset=0.01 --limit 64
+    python benchmarks/model_server.py --port 0 --latency-ms 50 --fault 429=0.05 --fault reset=0.01 --limit 64 --core 0
 
-prints its base URL and serves until it is ended. In tests: `with ModelServer(responder=…) as server: server.url`.
+prints its base URL and serves until it is ended. In tests: `with ModelServer(responder=…) as server: server.url`;
+in benchmarks: `with serving(latency_ms=50, core=0) as url`, a process of its own.
 
 POST /v1/chat/completions   GET /v1/models   GET /health   GET /stats   POST /reset (zero the counters)
 
 Faults (share of requests, drawn from a hash of seed, prompt and how often it was asked, so a run is repeatable):
     429 (Retry-After 0.05)   429-bare   500   503   hang   reset (in the middle of the body)   truncated (JSON body)
     html   filter (400)   empty (no choices)   slow (30 s)
+    schema (another object than was asked for)   letter (of no choice)
 `models` are listed and `unlisted` served beside them (None: every model, and no list), others get 404;
 `status` answers every question with one status; `formats` lists the response formats known (others get 400).
-A bare asyncio protocol: the server must not be what is measured.
+A bare asyncio protocol without a task a request: the server must not be what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import importlib
 import json
+import os
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
+import orjson
+
+TESTS = Path(__file__).parents[1] / "tests"
+"""Where the responders of a whole world are."""
+WRONG = {"schema": '{"unexpected": [1, 2]}', "letter": "Z"}
+"""Faults of the text alone; the reply is whole and paid."""
 Body = dict[str, Any]
 ERRORS = {
     429: ("rate limit", "rate_limit_exceeded"),
@@ -41,6 +56,14 @@ ERRORS = {
 
 def digest(value: Any) -> int:
     return int.from_bytes(hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).digest(), "big")
+
+
+def identity(body: Body) -> int:
+    """What tells one prompt from another."""
+    said = [body.get("model"), body.get("messages"), body.get("temperature"), body.get("seed")]
+    return int.from_bytes(
+        hashlib.blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=8).digest(), "big"
+    )
 
 
 def respond(body: Body) -> str:
@@ -97,7 +120,6 @@ class ModelServer:
         self.headers: list[str] = []
         self.reset()
         self._connections: set[Connection] = set()
-        self._chats: set[asyncio.Future[None]] = set()
 
     @property
     def url(self) -> str:
@@ -110,13 +132,15 @@ class ModelServer:
         self.in_flight = self.peak = 0
 
     def stats(self) -> dict[str, Any]:
-        """`requests`, `unique` prompts, `answered` with 200, `paid_twice`, `in_flight_peak`, `outcomes` by kind."""
+        """`requests`, `unique` prompts, `answered` whole with 200, of these `paid_twice`, and more."""
         return {
             "requests": sum(self.asked.values()),
             "unique": len(self.asked),
             "answered": sum(self.answered.values()),
             "paid_twice": sum(self.answered.values()) - len(self.answered),
+            "in_flight": self.in_flight,
             "in_flight_peak": self.peak,
+            "cpu_seconds": time.process_time(),
             "outcomes": dict(self.outcomes),
         }
 
@@ -176,6 +200,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: ModelServer) -> None:
         self.server = server
         self.buffer = b""
+        self.hanging: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -183,6 +208,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.server._connections.discard(self)
+        if self.hanging is not None:  # whoever hung up is not served; other answers are made, and paid, all the same
+            self.hanging.cancel()
+            self.server.in_flight -= 1
 
     def abort(self) -> None:
         self.transport.abort()
@@ -203,9 +231,7 @@ class Connection(asyncio.Protocol):
     def route(self, head: str, body: bytes) -> None:
         server, path = self.server, head.split(" ", 2)[1]
         if path.endswith("/chat/completions") and path.startswith("/v1/"):
-            task = asyncio.ensure_future(self.chat(head, body))
-            self.server._chats.add(task)
-            task.add_done_callback(self.server._chats.discard)
+            self.chat(head, body)
         elif path == "/v1/models" and server.models is not None:
             self.list_models(server.models)
         elif path == "/health":
@@ -224,51 +250,57 @@ class Connection(asyncio.Protocol):
         else:
             self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in models]})
 
-    async def chat(self, head: str, raw: bytes) -> None:
-        server = self.server
+    def chat(self, head: str, raw: bytes) -> None:
+        server, body = self.server, orjson.loads(raw)
         server.in_flight += 1
         server.peak = max(server.peak, server.in_flight)
-        try:
-            await self.answer(head, json.loads(raw))
-        finally:
-            server.in_flight -= 1
-
-    async def answer(self, head: str, body: Body) -> None:
-        server = self.server
         if server.bodies is not None:
             server.bodies.append(body)
             server.headers.append(head)
-        prompt = digest([body.get("model"), body.get("messages"), body.get("temperature"), body.get("seed")])
+        prompt = identity(body)
         server.asked[prompt] += 1
         status, wrong = server.refuse(body)
         fault = str(status or server.status or "") or server.draw(prompt, server.asked[prompt])
         if server.limit and server.in_flight > server.limit:
             fault = "over"
         server.outcomes[fault or "ok"] += 1
+        if fault.isdigit() or fault in ("over", "429-bare", "filter", "html"):
+            self.refuse(fault, wrong)
+        elif fault == "hang":
+            self.hanging = asyncio.get_running_loop().call_later(3600.0, self.transport.abort)
+        elif wait := 30.0 if fault == "slow" else server.latency:
+            asyncio.get_running_loop().call_later(wait, self.finish, body, prompt, fault)
+        else:
+            self.finish(body, prompt, fault)
+
+    def refuse(self, fault: str, wrong: str) -> None:
+        """Anything but a completion."""
+        self.server.in_flight -= 1
         if fault in ("over", "429"):
             self.error(429, retry_after="0.05")
         elif fault == "429-bare":
             self.error(429)
         elif fault == "filter":
             self.error(400, "the prompt was filtered", code="content_filter")
-        elif fault.isdigit():
-            self.error(int(fault), wrong)
         elif fault == "html":
             self.send(200, b"<html><body>Bad gateway</body></html>", "text/html")
         else:
-            await asyncio.sleep({"hang": 3600.0, "slow": 30.0}.get(fault, server.latency))
-            self.complete(body, prompt, fault)
+            self.error(int(fault), wrong)
+
+    def finish(self, body: Body, prompt: int, fault: str) -> None:
+        self.server.in_flight -= 1
+        self.complete(body, prompt, fault)
 
     def complete(self, body: Body, prompt: int, fault: str) -> None:
-        text = self.server.responder(body)
+        text = WRONG.get(fault) or self.server.responder(body)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": self.server.finish}
         asked = sum(len(str(message["content"])) for message in body["messages"])
         usage = {"prompt_tokens": asked // 4, "completion_tokens": len(text) // 4 + 1}
         value = {"id": f"chatcmpl-{prompt:016x}", "object": "chat.completion", "created": 0, "model": body.get("model")}
-        data = json.dumps({**value, "choices": [] if fault == "empty" else [choice], "usage": usage}).encode()
+        data = orjson.dumps({**value, "choices": [] if fault == "empty" else [choice], "usage": usage})
         if fault == "truncated":
             data = data[:-25]
-        self.server.answered[prompt] += fault in ("", "slow")
+        self.server.answered[prompt] += fault in ("", "slow", *WRONG)
         self.send(200, data, cut=len(data) // 2 if fault == "reset" else None)
         if fault == "reset":
             asyncio.get_running_loop().call_soon(self.transport.close)
@@ -288,20 +320,51 @@ class Connection(asyncio.Protocol):
         self.transport.write(head.encode() + body[:cut])
 
 
+@contextlib.contextmanager
+def serving(
+    responder: str = "model_server:respond", *, core: int | None = None, **options: float | str
+) -> Iterator[str]:
+    """A server in a process of its own (tests/ on its path); yields its address. `options` are the flags below."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    flags += [] if core is None else [f"--core={core}"]
+    environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, __file__, f"--responder={responder}", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def counters(url: str, page: str = "stats") -> dict[str, Any]:
+    """The counters of the server at `url`; `page` "reset" zeroes them."""
+    with urllib.request.urlopen(f"{url.removesuffix('/v1')}/{page}", timeout=10) as reply:
+        return dict(json.load(reply))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency-ms", type=float, default=0)
-    parser.add_argument("--fault", action="append", default=[], help="KIND=SHARE, several times")
+    parser.add_argument("--fault", action="append", default=[], help="KIND=SHARE, several times or with commas")
     parser.add_argument("--limit", type=int, default=0, help="429 for what is over this many in flight")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--responder", default="model_server:respond", help="module:function of the request's body")
+    parser.add_argument("--core", type=int, help="the only processor core to run on")
     args = parser.parse_args()
-    faults = {kind: float(share) for kind, _, share in (fault.partition("=") for fault in args.fault)}
+    if args.core is not None:
+        os.sched_setaffinity(0, {args.core})
+    parts = [fault.partition("=") for several in args.fault for fault in several.split(",") if fault]
     module, _, function = args.responder.partition(":")
     responder = getattr(importlib.import_module(module), function)
     server = ModelServer(
-        responder, latency=args.latency_ms / 1000, faults=faults, limit=args.limit, seed=args.seed, port=args.port
+        responder,
+        latency=args.latency_ms / 1000,
+        faults={kind: float(share) for kind, _, share in parts},
+        limit=args.limit,
+        seed=args.seed,
+        port=args.port,
     )
 
     async def run() -> None:
