@@ -503,6 +503,27 @@ def say_trained(found: dict[str, Any]) -> None:
     say(f"{found['steps']} steps on {found['questions']} questions{asked} → {found['out']}/model")
 
 
+@app.command("train-export")
+def train_export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A run of `train`, its model/ or adapter/, or a checkpoint.")],
+    base: Annotated[str, typer.Option(help="The whole Omni it was tuned from: a folder or Hub id.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not be there.")],
+    dtype: Annotated[
+        str, typer.Option(help="Of the thinker: bfloat16, float16 or float32.  [default: as the base]")
+    ] = "",
+    base_revision: Annotated[str, typer.Option(help="The Hub's revision of the base.")] = "",
+    json_: Json = False,
+) -> None:
+    """Write a tuned thinker back into a complete Omni checkpoint, beside the base's talker and processor."""
+    from datagen.train.exporting import train_export
+
+    found = train_export(checkpoint, base, out, dtype=dtype, base_revision=base_revision)
+    if json_:
+        print_json(found)
+        return
+    say(f"{found['tuned']} tensors of the thinker written, of which {found['changed']} differ from the base → {out}")
+
+
 @app.command("score")
 def score_command(
     benchmark: BenchmarkName,

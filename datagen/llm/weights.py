@@ -25,6 +25,8 @@ __all__ = ["Folder", "identify", "open_folder"]
 DECIDING = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken")
 """Ends of the names of files that decide answers: weights, configuration, tokenizer, chat template."""
 NOT_DECIDING = ("trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin", "requirements.txt")
+VOICES = "spk_dict.pt"
+"""A whole Qwen2.5-Omni does not load without it; no answer in text depends on it."""
 LARGE = 2**20
 """Bytes from which a file's hash is remembered by its size and time of change."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -91,7 +93,7 @@ def _download(name: str, revision: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    patterns = [f"*{end}" for end in DECIDING]
+    patterns = [*(f"*{end}" for end in DECIDING), VOICES]
     try:
         return Path(
             huggingface_hub.snapshot_download(
