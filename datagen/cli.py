@@ -444,8 +444,8 @@ def train_command(
     stop_on: Annotated[
         str | None,
         typer.Option(
-            help="Alarms that end the run, of zero-reward, no-signal, clipped, length-collapse, position; "
-            "comma-separated."
+            help="Alarms that end the run, of zero-reward, no-signal, clipped, length-collapse, entropy-collapse, "
+            "position; comma-separated."
         ),
     ] = None,
     report_to: Annotated[str | None, typer.Option(help="Trackers of transformers, such as tensorboard.")] = None,

@@ -139,6 +139,15 @@ def test_a_run_that_was_interrupted_ends_with_the_parameters_and_rewards_of_an_u
     assert sum(sum(row["picked"].values()) for row in steps) > 24
     assert [row["held_out"]["n"] for row in rows if "held_out" in row] == [6, 6, 6, 6]
     assert whole["held_out_last"]["n"] == 6
+    assert "<dt>status</dt><dd>done</dd>" in (broken.out / "report.html").read_text()
+    assert whole["peak_bytes"] > 1e8
+
+
+def test_answers_that_are_used_twice_are_counted_once(tiny, questions, tmp_path):
+    train(config(questions, tiny("causal"), tmp_path / "out", iterations=2, steps=4))
+    rows = rows_of(tmp_path / "out")
+    assert [("accuracy" in row, sum(row["picked"].values()) > 0) for row in rows] == [(True, True), (False, False)] * 2
+    assert "Right answers" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_held_out_set_is_asked_greedily(tiny, questions, tmp_path):
@@ -268,8 +277,8 @@ def test_log_probabilities_of_the_loss_are_those_of_the_model_alone_and_unpadded
 
 
 def log(**changes):
-    row = {"accuracy": 0.5, "no_signal": 0.3, "clipped": 0.1, "length": 10.0, "picked": {"A": 10, "B": 9, "C": 11},
-           "expected": {"A": 10.0, "B": 10.0, "C": 10.0}}  # fmt: skip
+    row = {"accuracy": 0.5, "no_signal": 0.3, "clipped": 0.1, "length": 10.0, "entropy": 1.0,
+           "picked": {"A": 10, "B": 9, "C": 11}, "expected": {"A": 10.0, "B": 10.0, "C": 10.0}}  # fmt: skip
     return [row | changes] * WINDOW
 
 
@@ -280,19 +289,35 @@ def log(**changes):
         ({"no_signal": 0.96}, "no-signal", "96% of the groups"),
         ({"clipped": 0.51}, "clipped", "51% of the completions"),
         ({"length": 2.0, "accuracy": 0.4}, "length-collapse", "from 10 to 2.0 tokens"),
+        ({"entropy": 0.09, "accuracy": 0.8}, "entropy-collapse", "from 1 to 0.09 nats a token with 80% right"),
         ({"picked": {"A": 25, "B": 5}}, "position", "83% of the answers are the choice at place A, chance is 33%"),
     ],
 )
 def test_each_alarm_is_raised_by_what_it_is_for_and_by_nothing_else(changes, name, says):
-    found = alarms(log(**changes), 10.0, 0.5)
+    found = alarms(log(**changes), log())
     assert list(found) == [name]
     assert says in found[name]
-    assert alarms(log(**changes)[1:], 10.0, 0.5) == {}
+    assert alarms(log(**changes)[1:], log()) == {}
 
 
-@pytest.mark.parametrize("changes", [{}, {"length": 2.0}, {"picked": {}}, {"picked": {"A": 12, "B": 9, "C": 9}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"length": 2.0},
+        {"entropy": 0.01, "accuracy": 0.95},  # sure of what is right
+        {"entropy": None},  # nothing is sampled
+        {"picked": {}},
+        {"picked": {"A": 12, "B": 9, "C": 9}},
+    ],
+)
 def test_a_healthy_run_raises_none(changes):
-    assert alarms(log(**changes), 10.0, 0.4) == {}
+    assert alarms(log(**changes), log(accuracy=0.4)) == {}
+
+
+def test_steps_that_use_answers_again_are_no_evidence_of_anything():
+    kept = {name: value for name, value in log()[0].items() if name in ("picked", "expected")}
+    assert alarms([kept] * WINDOW, [kept] * WINDOW) == {}
 
 
 def test_an_alarm_ends_the_run_where_the_call_asks_for_it(tiny, questions, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
     DIR/  run.json         configuration, fingerprints of the inputs, versions, counts, status
           train.jsonl      a row a step, an asking of the held-out set, an alarm (`watch`)
+          report.html      all of it as curves, to look at (`page`)
           left_out.jsonl   every row that was not trained on, with its reason
           checkpoints/     weights, optimizer, schedule and generators at a step; the newest two
           model/           the tuned policy as `datagen eval --model` takes it; with LoRA merged, and
@@ -155,7 +156,9 @@ def train(config: Config) -> dict[str, Any]:
 def run_held(config: Config, run: Run, questions: Material, held_out: Material | None) -> dict[str, Any]:
     """The run, in a folder that no other process works in."""
     from datagen.llm.weights import identify
+    from datagen.train.page import write_page
     from datagen.train.policy import open_policy, save
+    from datagen.train.watch import peak_memory
 
     started = time.monotonic()
     policy = open_policy(config.model, config.model_revision)
@@ -164,7 +167,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     run.save(
         status="running", config=shown(config), fingerprints={"inputs": inputs}, versions=versions(),
         questions=len(questions.examples), left_out=dict(Counter(row.reason for row in questions.left_out)),
-        held_out=len(held_out.examples) if held_out else 0,
+        held_out=len(held_out.examples) if held_out else 0, chance=chance(held_out or questions),
     )  # fmt: skip
     list_left_out(run.path, questions)
     with quiet():
@@ -178,7 +181,9 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": parameters_hash(trainer.model)}
     save_tuned(config, policy, trainer, run.path, save)
     seconds = time.monotonic() - started
-    run.save(status="done", **found, held_out_last=watch.last_held_out, alarms=sorted(watch.ever), seconds=seconds)
+    found |= {"held_out_last": watch.last_held_out, "alarms": sorted(watch.ever), "peak_bytes": peak_memory()}
+    run.save(status="done", **found, seconds=seconds)
+    write_page(run.path)
     return {"out": str(run.path), **run.state}
 
 
@@ -245,6 +250,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole: transformers writes trainer_state.json last."""
     found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def chance(questions: Material) -> float:
+    """Share of right answers where every choice is as likely."""
+    return sum(1 / len(example.choices) for example in questions.examples) / len(questions.examples)
 
 
 def list_left_out(out: Path, questions: Material) -> None:

@@ -38,6 +38,8 @@ EQUAL = 1e-6
 """Rewards of a group that differ by less are equal. trl leaves them their rounding as an advantage (3e-4 for eight
 times -0.3), of which Adam, which divides by the gradient's own size, makes steps of full size.
 """
+SAMPLES, SAMPLE = 4, 400
+"""Held-out answers kept at each asking, and characters of one."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Answered:
 
     right: dict[int, bool] = field(default_factory=dict)
     """Place of a held-out question → whether its answer was right."""
+    samples: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Place of a held-out question, of the first few → id, text and right of its answer, for the report."""
     groups: int = 0
     no_signal: int = 0
     """Groups whose answers are all right or all wrong: their raw accuracy, whatever other rewards say."""
@@ -56,7 +60,7 @@ class Answered:
     completions: int = 0
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """One row a completion: place, n (choices), pick, right."""
+        """One row a completion: place, id, n (choices), pick, right, text."""
         groups: dict[int, set[bool]] = {}
         for row in rows:
             groups.setdefault(row["place"], set()).add(row["right"])
@@ -82,6 +86,9 @@ class Answered:
     def add_held_out(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """The same for a held-out set, of which a place may come twice where processes share it unevenly."""
         self.right.update({row["place"]: row["right"] for row in rows})
+        for row in rows:
+            if row["place"] < SAMPLES:
+                self.samples[row["place"]] = {"id": row["id"], "text": row["text"][:SAMPLE], "right": row["right"]}
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
@@ -141,7 +148,10 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         rows = []
         for row, completion in zip(inputs, completions, strict=True):
             pick = answer_of(completion[0]["content"], row)
-            rows.append({"place": row["place"], "n": len(row["choices"]), "pick": pick, "right": pick == row["gold"]})
+            rows.append({
+                "place": row["place"], "id": row["id"], "n": len(row["choices"]), "pick": pick,
+                "right": pick == row["gold"], "text": completion[0]["content"],
+            })  # fmt: skip
         if self.model.training:
             self.answered.add(gather_object(rows))
             self._equal = self._without_difference(rewards)[self.accelerator.process_index * len(prompts) :][

@@ -2,6 +2,7 @@
 
     DIR/train.jsonl   one row a step: reward, accuracy, loss, lengths, entropy, no-signal share, picks by letter …;
                       one row for each asking of the held-out set; one for each alarm
+    DIR/report.html   the same as curves (`page`), anew at every asking, every checkpoint and the end
 
 An alarm (`alarms`) says one line when it begins, and stops the run where the call asks for it.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import sys
 import time
 from collections import deque
@@ -17,21 +19,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datagen.run import replace_text
 from datagen.statistics import share
 from datagen.train.alarms import WINDOW, alarms
+from datagen.train.log import read_log
+from datagen.train.page import write_page
 from datagen.train.trainer import Answered
 
-__all__ = ["Watch", "say"]
+__all__ = ["Watch", "peak_memory", "say"]
 
 EVERY = 10.0
 """Seconds between lines of progress."""
 NAMES = {
-    "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate", "reward": "reward",
-    "reward_std": "reward_std", "entropy": "entropy", "kl": "kl", "completions/mean_length": "length",
-    "completions/clipped_ratio": "clipped", "step_time": "seconds", "num_tokens": "tokens",
+    "rewards/accuracy/mean": "accuracy", "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate",
+    "reward": "reward", "reward_std": "reward_std", "entropy": "entropy", "kl": "kl",
+    "completions/mean_length": "length", "completions/clipped_ratio": "clipped", "step_time": "seconds",
+    "num_tokens": "tokens",
 }  # fmt: skip
 """What trl logs → what a row calls it."""
 REWARD = re.compile(r"rewards/(?!accuracy/)\w+/mean")
@@ -55,17 +61,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         self._go_on(step)
 
     def _go_on(self, step: int) -> None:
-        kept = []
-        for line in self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else ():
-            try:
-                row = json.loads(line)
-            except ValueError:  # of a line that a kill cut short
-                break
-            if row["step"] > step:
-                break
-            kept.append(line)
+        kept = [row for row in read_log(self.file) if row["step"] <= step]
+        for row in kept:
             self._see(row)
-        replace_text(self.file, "".join(f"{line}\n" for line in kept))
+        replace_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept))
 
     def _see(self, row: dict[str, Any]) -> None:
         if "alarm" in row:
@@ -81,10 +80,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         self.raised &= set(self._alarms())
 
     def _alarms(self) -> dict[str, str]:
-        if not self.first:
-            return {}
-        length, accuracy = (sum(row[name] for row in self.first) / len(self.first) for name in ("length", "accuracy"))
-        return alarms(self.rows, length, accuracy)
+        return alarms(self.rows, self.first)
 
     def _write(self, row: dict[str, Any]) -> None:
         with self.file.open("a", encoding="utf-8") as file:
@@ -98,7 +94,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         """One step."""
         if logs is None or "loss" not in logs or not state.is_world_process_zero:
             return
-        row = {"step": state.global_step, "accuracy": logs["rewards/accuracy/mean"]}
+        row = {"step": state.global_step}
         row |= {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
         row |= {f"reward_{name.split('/')[1]}": logs[name] for name in logs if REWARD.fullmatch(name)}
         self._write(row | self.answered.taken())
@@ -113,7 +109,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         if now - self.said >= EVERY:
             self.said = now
             mean = {
-                name: sum(row[name] for row in self.rows) / len(self.rows) for name in ("accuracy", "length", "seconds")
+                name: sum(row.get(name, 0) for row in self.rows) / sum(name in row for row in self.rows)
+                for name in ("accuracy", "length", "seconds")
             }
             left = int((state.max_steps - state.global_step) * mean["seconds"])
             say(
@@ -132,15 +129,31 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The held-out set was asked."""
         right, self.answered.right = self.answered.right, {}
+        samples, self.answered.samples = self.answered.samples, {}
         if state.is_world_process_zero:
             found = share(sum(right.values()), len(right))
-            self._write({"step": state.global_step, "held_out": found})
+            self._write(
+                {"step": state.global_step, "held_out": found, "samples": [row for _, row in sorted(samples.items())]}
+            )
+            write_page(self.file.parent, peak_memory())
             say(f"step {state.global_step}: held out {found['correct']}/{found['n']} right")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A checkpoint was written."""
+        if state.is_world_process_zero:
+            write_page(self.file.parent, peak_memory())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ctrl-C or SIGTERM came: save and end, where completions are not to be used again."""
         if self.interrupted and state.global_step % args.num_iterations == 0:
             control.should_save = control.should_training_stop = True
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held: of the GPU where there is one, else of main memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def say(text: str) -> None:
