@@ -182,6 +182,9 @@ def build_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="i/n: only the i-th of n parts of the clips, from 0; `datagen merge` joins them.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost; send nothing.")] = False,
     config: ConfigFile = None,
     json_: Json = False,
@@ -202,7 +205,7 @@ def build_command(
             license=names(license), exclude_media=exclude_media, against=names(against), against_audio=against_audio,
             limit=limit, target=target, split=split, seed=seed,
             workers=workers, ledger=ledger, max_cost=max_cost, price=prices(price), patience=patience,
-            retry_failed=retry_failed, dry_run=dry_run,
+            retry_failed=retry_failed, shard=shard, dry_run=dry_run,
         )
     )  # fmt: skip
     if json_:
@@ -211,7 +214,25 @@ def build_command(
         say_estimate(counts)
     else:
         say_outcome(counts)
-    if not dry_run and (counts["failed"] or not counts["kept"]):
+    if not dry_run and (counts["failed"] or counts["kept"] == 0):
+        raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge_command(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories of all shards, in any order.")],
+    out: Annotated[Path, typer.Option(help="Run directory to make.")],
+    json_: Json = False,
+) -> None:
+    """Join the shards of one build, and make the dataset that one machine would have made."""
+    from datagen.merge import merge
+
+    counts = merge(runs, out)
+    if json_:
+        print_json(counts)
+    else:
+        say_outcome(counts)
+    if counts["failed"] or not counts["kept"]:
         raise typer.Exit(1)
 
 
@@ -227,10 +248,10 @@ def say_estimate(estimate: dict[str, Any]) -> None:
 def say_outcome(counts: dict[str, Any]) -> None:
     """The funnel and where things are, for a person."""
     made = f"{counts['clips']} clips, {counts['captions']} captions, {counts['questions']} questions"
-    say(f"{made} → {counts['kept']} kept")
+    say(made if counts["kept"] is None else f"{made} → {counts['kept']} kept")
     for name, why in counts["rejected"].items():
         say(f"  {name:<12} −{sum(why.values()):<6} {', '.join(f'{reason} {n}' for reason, n in why.items())}")
-    if not counts["kept"]:
+    if counts["kept"] == 0:
         reasons = counts["rejected"] or counts["failed"]
         cure = "the reasons are in rejected.parquet" if reasons else "none was written: try another --captioner"
         say(f"no question was kept: {cure}")

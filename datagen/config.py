@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +19,7 @@ from datagen.records import MEASURES
 if TYPE_CHECKING:
     pass
 
-__all__ = ["Config", "filter_factory", "probe_factories", "public"]
+__all__ = ["Config", "filter_factory", "probe_factories", "public", "restored"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Config:
     price: tuple[float, float] | None = None
     patience: float = 300.0
     retry_failed: bool = False
+    shard: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -85,6 +87,12 @@ class Config:
             value = getattr(self, name)
             if value is not None and not value >= 0:  # NaN too
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+        if self.shard is not None and self.shard != "{}/{}".format(*self.part):
+            raise UsageError(f"--shard {self.shard}: write it {'{}/{}'.format(*self.part)}")
+        if self.shard is not None and self.target is not None:
+            raise UsageError(
+                f"--target {self.target}: what is kept is known only after the merge of the shards: use --limit"
+            )
         if not self.captioners:
             raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
         if self.second_reader_model and not (self.reader_model or self.model):
@@ -102,6 +110,18 @@ class Config:
     def run(self) -> Path:
         """The run directory."""
         return self.out or Path("runs") / self.source.rsplit(":", 1)[-1]
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """`--shard i/n` as (i, n); (0, 1) where the whole is built. Raises UsageError for a shard that is none."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", "0/1" if self.shard is None else self.shard)
+        if not found:
+            raise UsageError(f"--shard {self.shard!r}: give i/n, such as 0/4 for the first of four")
+        index, number = int(found[1]), int(found[2])
+        if index >= number:
+            last = f"of {number} the last is {number - 1}/{number}" if number else "give i/n with n of 1 or more"
+            raise UsageError(f"--shard {self.shard}: there is no such shard: they are counted from 0, {last}")
+        return index, number
 
     @property
     def captioners(self) -> dict[str, str | None]:
@@ -137,6 +157,17 @@ class Config:
             if role != "reader" or name in MEASURES or self.reader_model or self.model:
                 found.add(role)
         return found
+
+
+def restored(values: Mapping[str, Any]) -> Config:
+    """The configuration that `public` wrote, less what only one machine had: its folder, ledger and shard."""
+    found: dict[str, Any] = {}
+    for field in fields(Config):
+        value = values.get(field.name, field.default)
+        if str(field.type).startswith("Path") and value is not None:
+            value = Path(value)
+        found[field.name] = tuple(value) if isinstance(value, list) else value
+    return Config(**found | {"out": None, "ledger": None, "shard": None})
 
 
 def named_values(flag: str, value: str, items: Iterable[str]) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datagen.config import Config
+from datagen.config import Config, filter_factory
 from datagen.parts import asks, make_filter
 from datagen.plugins import Context
 from datagen.records import MEASURES, Caption, Clip, Failure, Question, Verdict, schema
@@ -80,8 +80,9 @@ def verdicts_of(
     said: dict[str, Any] = {}
     if not asks(name, context):
         return None, {"skipped": "no --against" if name == "leakage" else "no reader"}
-    judge = make_filter(name, value, context)
-    if hasattr(judge, "judge"):
+    asks_models = [method for method in ("probe", "hear") if hasattr(filter_factory(name), method)]
+    judge = None if asks_models else make_filter(name, value, context)  # it has asked; its model may be gone
+    if judge is not None and hasattr(judge, "judge"):
         found = judge.judge(alive)
         if notes := getattr(judge, "notes", {}):
             said = {"notes": notes}

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datagen.sources import Source
 
 __all__ = [
+    "Part",
     "Parts",
     "Survey",
     "admitted",
@@ -40,15 +41,29 @@ __all__ = [
     "make_filter",
     "make_parts",
     "survey_source",
+    "within",
 ]
 
 NO_SERVER = {"labels", "acoustic", "transformers", "whisper", "yamnet"}
 """Captioners that ask no server."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """The stretch of clips that a process works on: a shard, or all of them."""
+
+    first: int
+    end: int
+    last: bool
+    """Whether what follows the last clip, a corpus's missing files, is its too."""
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+
 @dataclass
 class Parts:
-    """The plug-ins of one build."""
+    """The plug-ins of one build, and the clips that it works on."""
 
     source: Source
     captioners: dict[str, Captioner]
@@ -56,6 +71,7 @@ class Parts:
     probes: dict[str, Probe | Listener]
     repair: Repair | None
     context: Context
+    part: Part
 
     @property
     def asks(self) -> bool:
@@ -144,9 +160,11 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
         questions_per_clip=config.questions_per_clip, language=config.language, vocabulary=survey.vocabulary,
         together=survey.together, readings=config.readings, policy_samples=config.policy_samples,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
-        second_reader=clients.get("second_reader"), policy=clients.get("policy"),
+        second_reader=clients.get("second_reader"), policy=clients.get("policy"), roles=frozenset(clients),
         against=leakage.read(config.against, config.against_audio) if config.against or config.against_audio else None,
     )  # fmt: skip
+    index, number = config.part
+    first, end = (survey.clips * place // number for place in (index, index + 1))
     made = {name: make_filter(name, value, context) for name, value in config.chain.items() if asks(name, context)}
     return Parts(
         source=source,
@@ -160,6 +178,7 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
         probes={name: filter for name, filter in made.items() if not hasattr(filter, "judge")},
         repair=Repair(context, made["blind"].probe if "blind" in made else None) if config.repair else None,
         context=context,
+        part=Part(first, end, last=index + 1 == number),
     )
 
 
@@ -175,7 +194,7 @@ def asks(name: str, context: Context) -> bool:
     """Whether the filter can be put: false for one whose `role` is nobody's, so that it is left out."""
     factory = filter_factory(name)
     role = getattr(factory, "role", "" if hasattr(factory, "judge") else "reader")
-    return not role or name in MEASURES or getattr(context, role) is not None
+    return not role or name in MEASURES or role in context.roles or getattr(context, role) is not None
 
 
 def admitted(rows: Iterable[Clip | Failure], config: Config) -> Iterator[Clip | Failure]:
@@ -197,6 +216,17 @@ def limited(items: Iterable[Clip | Failure], limit: int | None) -> Iterator[Clip
         clips += isinstance(item, Clip)
         yield item
         if clips == limit:  # before the source fetches one more
+            return
+
+
+def within(part: Part, items: Iterable[Clip | Failure]) -> Iterator[Clip | Failure]:
+    """The rows of a part: its clips in order, each behind the failures that the source names before it."""
+    clips = 0
+    for item in items:
+        if part.first <= clips and (clips < part.end or part.last):
+            yield item
+        clips += isinstance(item, Clip)
+        if clips >= part.end and not part.last:  # before the source fetches one more
             return
 
 
@@ -250,6 +280,7 @@ def fingerprint(config: Config, survey: Survey, context: Context, clients: Mappi
         "questions_per_clip": config.questions_per_clip, "language": config.language, "seed": config.seed,
         "prompts": context.prompts.hashes(),
         "models": {role: client.endpoint.identity for role, client in sorted(clients.items()) if role in makers},
+        **({"shard": config.shard} if config.shard else {}),
     }  # fmt: skip
 
 

@@ -60,6 +60,8 @@ class Context:
     reader: Client | None = None
     second_reader: Client | None = None
     policy: Client | None = None
+    roles: frozenset[str] = frozenset()
+    """Roles for which a model was named; a merge of shards has no client for them."""
     against: Benchmarks | None = None
     """Test items that no question may meet (`--against`)."""
 

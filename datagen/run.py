@@ -22,6 +22,7 @@ from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 __all__ = ["TABLES", "Run", "Spool", "finished", "opened", "replace_text", "replacing", "run_to_end"]
@@ -30,6 +31,7 @@ TABLES: dict[type, str] = {
     Clip: "clips", Caption: "captions", Question: "questions", Verdict: "verdicts", Failure: "rejected",
 }  # fmt: skip
 ROWS_A_GROUP = 20_000
+ROWS_SPOOLED = 1_000
 T = TypeVar("T")
 
 
@@ -83,6 +85,8 @@ def finished(path: Path) -> Run:
     """The run in the folder `path`, its state read. Raises UsageError where there is none, or none that is done."""
     run = opened(path)
     run.state = run.earlier() or {}
+    if run.state.get("status") == "shard":
+        raise UsageError(f"{path}: one shard of a run: bring all of them together by `datagen merge`")
     if run.state.get("status") != "done":
         raise UsageError(f"{path}: the run is not done: give the same `datagen build` again, which goes on with it")
     return run
@@ -222,23 +226,42 @@ class Spool:
         for row in rows:
             waiting = self._rows[type(row)]
             waiting.append(as_row(row))
-            if len(waiting) >= 1_000:
+            if len(waiting) >= ROWS_SPOOLED:
                 self._write(type(row))
+
+    def extend(self, record: type, files: Iterable[Path]) -> None:
+        """Takes the tables that other runs left, in order, and writes what `add` would have written of their rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        waiting = schema(record).empty_table()
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(ROWS_SPOOLED):
+                waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema(record))])
+                if waiting.num_rows >= ROWS_SPOOLED:
+                    self._put(record, waiting.slice(0, ROWS_SPOOLED))
+                    waiting = waiting.slice(ROWS_SPOOLED)
+        if waiting.num_rows or record not in self._files:
+            self._put(record, waiting)
 
     def _write(self, record: type) -> None:
         import pyarrow as pa
+
+        self._put(record, pa.Table.from_pylist(self._rows[record], schema=schema(record)))
+        self._rows[record].clear()
+
+    def _put(self, record: type, table: pa.Table) -> None:
         import pyarrow.parquet as pq
 
         if record not in self._files:
             name = self.folder / f"{TABLES[record]}-{self.segment:05d}.parquet"
             self._files[record] = pq.ParquetWriter(name, schema(record), compression="zstd")
-        self._files[record].write_table(pa.Table.from_pylist(self._rows[record], schema=schema(record)))
-        self._rows[record].clear()
+        self._files[record].write_table(table.combine_chunks())
 
     def close_segment(self) -> None:
         """Writes what waits, so that `scan` sees every row added."""
         for record in TABLES:
-            if self._rows[record] or not self.segment:
+            if self._rows[record] or not (self.segment or record in self._files):
                 self._write(record)
         for file in self._files.values():
             file.close()

@@ -19,7 +19,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,6 +163,24 @@ class Ledger:
             return _sum(self._read.execute(TOTALS).fetchall())
         except sqlite3.Error as error:
             raise self._error(error) from None
+
+    def absorb(self, other: Path, runs: Sequence[str]) -> None:
+        """Takes every answer of another file, those of `runs` as if this ledger's had put them; what it has stands.
+
+        In one transaction. Raises UsageError when the file is no ledger, LedgerError when this one cannot be written.
+        """
+        _open(other).close()
+        marks = ",".join("?" * len(runs))
+        try:
+            self._connection.execute("ATTACH ? AS other", (str(other),))
+            try:
+                taken = f"INSERT INTO answers ({COLUMNS}, run) SELECT {COLUMNS}, iif(run IN ({marks}), ?, run)"
+                taken += f" FROM other.answers WHERE true {UPSERT}"
+                self._connection.execute(taken, (*runs, self.run))
+            finally:
+                self._connection.execute("DETACH other")
+        except sqlite3.Error as error:
+            raise LedgerError(f"ledger {other} into {self.path}: {error}: {_cure(error)}") from None
 
     def close(self) -> None:
         """Commit what waits, end the writer thread and close the file. May be called twice, and after the loop."""
