@@ -435,7 +435,13 @@ def train_command(
     data: Annotated[str, typer.Option(help="A run, a dataset folder, an exported file, or a Hub id.")],
     model: Annotated[str, typer.Option(help="Policy: a folder or Hub id; a whole Omni gives its thinker.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and the tuned model.")],
-    modality: Annotated[str, typer.Option(help="text: question and choices; caption: captions too.")] = "text",
+    modality: Annotated[
+        str, typer.Option(help="text, caption (captions too), audio, or mixed (audio at some places).")
+    ] = "text",
+    audio: Annotated[
+        Path | None, typer.Option(help="Folder of the clips, for audio and mixed.  [default: the run's own]")
+    ] = None,
+    audio_share: Annotated[float, typer.Option(help="Share of the questions that are heard, for mixed.")] = 0.5,
     objective: Annotated[str, typer.Option(help="sampled: GRPO on answers that the policy samples.")] = "sampled",
     held_out: Annotated[
         str | None,
@@ -482,8 +488,9 @@ def train_command(
 
     found = train(
         Config(
-            data=data, model=model, out=out, modality=modality, objective=objective, held_out=held_out, method=method,
-            lora_rank=lora_rank, prompt=prompt, think=think, rewards=rewards, loss=loss, beta=beta, steps=steps,
+            data=data, model=model, out=out, modality=modality, audio=audio, audio_share=audio_share,
+            objective=objective, held_out=held_out, method=method, lora_rank=lora_rank, prompt=prompt, think=think,
+            rewards=rewards, loss=loss, beta=beta, steps=steps,
             prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
             max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
             save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from datagen.clips import Clip, Clips, noise, silence
 from datagen.errors import AudioError, UsageError
-from datagen.eval.clips import Clip, Clips, noise, silence
 from datagen.llm import Request, Sampling
 from datagen.multiple_choice import CAPTION, STYLES, Style, render
 from datagen.seeds import derive, generator

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from datagen.audio import RATE, Audio
+from datagen.clips import Clip
 from datagen.errors import PermanentError, TransientError, UsageError
-from datagen.eval.clips import Clip
 from datagen.llm import Client, Ledger, Request, Row, Sampling
 from datagen.llm.local import LocalSender
 

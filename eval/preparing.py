@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datagen.clips import Clips
 from datagen.errors import UsageError
 from datagen.eval import BENCHMARKS, Benchmark, judging
 from datagen.eval.asking import CAPTION, CONDITIONS, HEARING, STYLES, Asking, Item, items_of, parse_orders
-from datagen.eval.clips import Clips
 from datagen.eval.predicting import Predicting
 from datagen.llm import Budget, Client, Endpoint, Ledger, Stats
 from datagen.llm.local import LocalSender, local_client

@@ -101,13 +101,15 @@ def test_what_is_overridden_is_as_it_was_when_it_was_written():
         "_generate_single_turn": [
             "self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images",
         ],
+        "_tokenize_prompts": ["self", "prompts"],
+        "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "prediction_step": ["self", "model", "inputs", "prediction_loss_only", "ignore_keys"],
     }  # fmt: skip
     assert {name: list(inspect.signature(getattr(GRPOTrainer, name)).parameters) for name in expected} == expected
     from datagen.train.trainer import Trainer
 
-    overridden = {name for name in vars(Trainer) if name in vars(GRPOTrainer) and not name.endswith("__")}
+    overridden = {name for name in vars(Trainer) if hasattr(GRPOTrainer, name) and not name.endswith("__")}
     assert overridden - {"_name"} == set(expected)
     source = inspect.getsource(GRPOTrainer)
     for used in ("self.generation_config", "self.generation_kwargs", "self.ref_model", "self.beta", "self._tokenizer",
@@ -345,8 +347,11 @@ def call(monkeypatch, capsys, *words):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--modality", "audio"), "--modality 'audio': use text or caption"),
-        (("--modality", "mixed"), "--modality 'mixed': use text or caption"),
+        (("--modality", "audio"), "--data set.jsonl: is no run that knows its clips: add --audio DIR"),
+        (("--modality", "mixed", "--audio", "nowhere"), "--audio nowhere: No such file or directory"),
+        (("--audio", "."), "--audio .: --modality text hears nothing"),
+        (("--modality", "song"), "--modality 'song': use text or caption or audio or mixed"),
+        (("--audio-share", "0"), "--audio-share 0.0: give a share above 0"),
         (("--objective", "exact"), "--objective 'exact': use sampled"),
         (("--modality", "caption"), "(caption_missing 24"),
         (("--loss", "ppo"), "--loss 'ppo': use grpo or dr_grpo"),

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datagen.errors import UsageError
 from datagen.mcq import BROKEN, McqSet, examined
@@ -24,9 +24,28 @@ from datagen.rows import Rows, load, some
 from datagen.seeds import generator
 from datagen.versions import UNKNOWN
 
-__all__ = ["MODALITIES", "THINK", "Deck", "Example", "LeftOut", "Material", "material", "read_set"]
+if TYPE_CHECKING:
+    from datagen.train.audio import Recording, Recordings
 
-MODALITIES = ("text", "caption")
+__all__ = [
+    "CONDITIONS",
+    "HEARING",
+    "MODALITIES",
+    "THINK",
+    "Deck",
+    "Example",
+    "LeftOut",
+    "Material",
+    "conditions_of",
+    "material",
+    "read_set",
+]
+
+MODALITIES = ("text", "caption", "audio", "mixed")
+HEARING = ("audio", "mixed")
+"""Modalities for which the clips are needed."""
+CONDITIONS = ("audio", "mismatched", "none")
+"""Under which a held-out set that has audio is asked: its own, that of another question, none."""
 MOST_CHOICES = 10
 """As many letters as the reader knows."""
 THINK = "Think first, inside <think> </think>; then give the answer."
@@ -44,6 +63,14 @@ class Example:
     gold: int
     """Place of the right choice; of equal choices the first."""
     captions: tuple[str, ...] = ()
+    task: str | None = None
+    recordings: tuple[Recording, ...] = ()
+    """What is heard, where the modality has audio."""
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Of what is heard."""
+        return frozenset(recording.sha256 for recording in self.recordings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +102,12 @@ def read_set(place: str | Path) -> McqSet:
     return found
 
 
-def material(found: McqSet, modality: str, split: str | None = "train") -> Material:
+def material(
+    found: McqSet, modality: str, split: str | None = "train", recordings: Recordings | None = None
+) -> Material:
     """The examples of one split and every other row with its reason; a set without splits is one whole.
+
+    `recordings`: where their audio lies, for a modality that has it; nothing of it is opened here.
 
     Raises UsageError where not two questions can be used.
     """
@@ -86,17 +117,28 @@ def material(found: McqSet, modality: str, split: str | None = "train") -> Mater
     broken = {id: name for name in reversed(BROKEN) for id in found.defects.get(name, ())}
     examples: list[Example] = []
     left_out: list[LeftOut] = []
-    columns = ("id", "question", "choices", "answer_index", "captions")
-    for id, question, choices, gold, captions in table.select(columns).iter_rows():
+    columns = ("id", "question", "choices", "answer_index", "captions", "task", "audio", "clip_id")
+    for id, question, choices, gold, captions, task, audio, clip in table.select(columns).iter_rows():
+        heard = recordings.of(id, audio, clip) if recordings else ()
         reason = broken.get(id) or _unusable(choices, captions, modality)
+        if recordings and not (reason or heard):
+            reason = "audio_missing"
         if reason:
             left_out.append(LeftOut(id, reason))
             continue
         said = tuple(captions) if captions and modality == "caption" else ()
-        examples.append(Example(id, question, tuple(choices), _first_equal(choices, gold), said))
+        examples.append(Example(id, question, tuple(choices), _first_equal(choices, gold), said, task, heard))
     if len(examples) < 2:
         raise UsageError(_too_few(found.name, examples, left_out))
     return Material(found.name, found.sha256, tuple(examples), tuple(left_out))
+
+
+def conditions_of(examples: Sequence[Example]) -> tuple[str, ...]:
+    """Those of CONDITIONS that a held-out set with audio can be asked under; none for one without."""
+    if not any(example.recordings for example in examples):
+        return ()
+    several = all(any(e.hashes.isdisjoint(other.hashes) for other in examples) for e in examples)
+    return CONDITIONS if several else tuple(name for name in CONDITIONS if name != "mismatched")
 
 
 def _unusable(choices: Sequence[str], captions: Sequence[str] | None, modality: str) -> str:
@@ -164,29 +206,69 @@ class Deck:
     think: bool = False
     shuffled: bool = True
     """Whether examples are shuffled; a held-out set keeps its order and one permutation of its choices."""
+    audio_share: float = 0.0
+    """Share of the places that have audio, drawn by seed and place."""
+    conditions: tuple[str, ...] = ()
+    """Of a held-out set that has audio: all examples under the first one, then all under the next."""
+
+    @property
+    def places(self) -> int:
+        """Of one epoch; of a held-out set all of them."""
+        return len(self.examples) * max(1, len(self.conditions))
+
+    def condition(self, place: int) -> str:
+        """What is heard at a place, of CONDITIONS."""
+        if self.conditions:
+            return self.conditions[place // len(self.examples)]
+        return "audio" if generator(self.seed, "audio", place).random() < self.audio_share else "none"
 
     def row(self, place: int) -> dict[str, Any]:
-        """`prompt` (messages), `choices` as they are shown, `gold` among them, `labels`, `style`, `think`, `id`."""
-        epoch, offset = divmod(place, len(self.examples)) if self.shuffled else (0, place)
-        example = self.examples[self._order(epoch)[offset] if self.shuffled else offset]
+        """`prompt` (messages), `choices` as shown, `gold` among them, `labels`, `style`, `think`, `id`, `condition`."""
+        epoch, which = self._which(place)
+        example = self.examples[which]
         n = len(example.choices)
         shown = generator(self.seed, "choices", example.id, epoch).sample(range(n), n)
         choices = [example.choices[index] for index in shown]
         return {
-            "place": place, "id": example.id, "prompt": self.prompt(example, choices), "choices": choices,
+            "place": place, "id": example.id, "condition": (condition := self.condition(place)),
+            "prompt": self.prompt(example, choices, self._heard(example, condition)), "choices": choices,
             "gold": _first_equal(choices, shown.index(example.gold)), "labels": LABELS[self.style],
             "style": self.style, "think": self.think,
         }  # fmt: skip
 
-    def prompt(self, example: Example, choices: Sequence[str]) -> list[dict[str, str]]:
+    def heard(self, places: range) -> list[Recording]:
+        """What is heard at these places, as far as there are so many."""
+        last = places.stop if self.shuffled else min(places.stop, self.places)
+        found: list[Recording] = []
+        for place in range(places.start, last):
+            example = self.examples[self._which(place)[1]]
+            found += self._heard(example, self.condition(place))
+        return found
+
+    def prompt(self, example: Example, choices: Sequence[str], heard: Sequence[Recording] = ()) -> list[dict[str, Any]]:
         """One user turn; what a chat template says as the system is its own, the same in every modality."""
         text = render(example.question, choices, self.style)
         if example.captions:
             text = CAPTION.format(captions=" ".join(map(str.strip, example.captions)), question=text)
-        return [{"role": "user", "content": f"{text}\n{THINK}" if self.think else text}]
+        text = f"{text}\n{THINK}" if self.think else text
+        parts = [{"type": "audio", "recording": recording} for recording in heard]
+        return [{"role": "user", "content": [*parts, {"type": "text", "text": text}] if parts else text}]
 
-    def _order(self, epoch: int) -> list[int]:
-        return _shuffled(len(self.examples), self.seed, epoch)
+    def _heard(self, example: Example, condition: str) -> tuple[Recording, ...]:
+        if condition == "none":
+            return ()
+        return example.recordings if condition == "audio" else self._another(example).recordings
+
+    def _another(self, example: Example) -> Example:
+        """Another example of the same task (of any, where that has no other) with another sound."""
+        others = [other for other in self.examples if example.hashes.isdisjoint(other.hashes)]
+        alike = [other for other in others if other.task == example.task] or others
+        return generator(self.seed, "mismatched", example.id).choice(alike)
+
+    def _which(self, place: int) -> tuple[int, int]:
+        """(epoch, number of the example)"""
+        epoch, offset = divmod(place, len(self.examples))
+        return (epoch, _shuffled(len(self.examples), self.seed, epoch)[offset]) if self.shuffled else (0, offset)
 
 
 @lru_cache(maxsize=2)

@@ -50,11 +50,14 @@ class Policy:
         return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
 
 
-def open_policy(name: str, revision: str = "") -> Policy:
-    """The policy called `name`. Raises UsageError, one line, for what is missing or cannot be trained."""
+def open_policy(name: str, revision: str = "", *, audio: bool = False) -> Policy:
+    """The policy called `name`; with `audio`, one that listens.
+
+    Raises UsageError, one line, for what is missing or cannot be trained.
+    """
     from transformers import AutoTokenizer
 
-    folder = open_folder(name, audio=False, revision=revision)
+    folder = open_folder(name, audio=audio, revision=revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.path, padding_side="left")
     except (OSError, ValueError) as error:

@@ -22,7 +22,7 @@ import signal
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -35,7 +35,8 @@ from datagen.multiple_choice import STYLES, Style
 from datagen.plugins import needs
 from datagen.run import Run, replace_text
 from datagen.train.alarms import ALARMS
-from datagen.train.data import MODALITIES, Deck, Material, material, read_set
+from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
+from datagen.train.data import HEARING, MODALITIES, Deck, Example, Material, conditions_of, material, read_set
 from datagen.train.memory import Load, estimate
 from datagen.train.rewards import parse_rewards, reward_functions
 
@@ -53,6 +54,8 @@ CHECKPOINTS = 2
 """Kept; the older one is there while the newer is written."""
 TOKEN = 4
 """Characters of one, for the estimate."""
+HEARD = 25
+"""Tokens of a second of audio, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Config:
     model: str
     out: Path
     modality: str = "text"
+    audio: Path | None = None
+    audio_share: float = 0.5
     objective: str = "sampled"
     held_out: str | Path | None = None
     method: str = "lora"
@@ -100,6 +105,10 @@ class Config:
         for flag in ("temperature", "learning_rate"):
             if not 0 < getattr(self, flag) < float("inf"):
                 raise UsageError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: give a number above 0")
+        if not 0 < self.audio_share <= 1:
+            raise UsageError(f"--audio-share {self.audio_share}: give a share above 0, at most 1")
+        if self.audio and not self.hears:
+            raise UsageError(f"--audio {self.audio}: --modality {self.modality} hears nothing: use audio or mixed")
         if not 0 <= self.beta < float("inf"):
             raise UsageError(f"--beta {self.beta}: give 0 or more")
         if self.completions % self.batch_size:
@@ -132,6 +141,11 @@ class Config:
         return next(style for style in STYLES if style == self.prompt)
 
     @property
+    def hears(self) -> bool:
+        """Whether clips are needed."""
+        return self.modality in HEARING
+
+    @property
     def completions(self) -> int:
         """Sampled for one step."""
         return self.prompts_per_step * self.group_size
@@ -148,20 +162,26 @@ def train(config: Config) -> dict[str, Any]:
         raise UsageError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: training runs in one process so far: start one")
     needs("train", "torch", "transformers", "trl", "peft", "accelerate")
     found = read_set(config.data)
-    questions, held_out = material(found, config.modality), held_out_of(config, found)
+    recordings = Recordings(config.data, config.audio) if config.hears else None
+    questions = material(found, config.modality, recordings=recordings)
+    held_out = held_out_of(config, found, questions, recordings)
     with Run(config.out).held() as run:
         return run_held(config, run, questions, held_out)
 
 
 def run_held(config: Config, run: Run, questions: Material, held_out: Material | None) -> dict[str, Any]:
     """The run, in a folder that no other process works in."""
+    from datagen.llm.local_model import LocalModel
     from datagen.llm.weights import identify
     from datagen.train.page import write_page
     from datagen.train.policy import open_policy, save
     from datagen.train.watch import peak_memory
 
     started = time.monotonic()
-    policy = open_policy(config.model, config.model_revision)
+    policy = open_policy(config.model, config.model_revision, audio=config.hears)
+    if config.hears:
+        model = LocalModel(policy.folder, device="cpu")
+        questions, held_out = audible(questions, model), held_out and audible(held_out, model)
     inputs = inputs_of(config, questions, held_out, identify(policy.folder, "train"))
     checkpoint = begun(config, run, inputs)
     run.save(
@@ -172,7 +192,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     list_left_out(run.path, questions)
     with quiet():
         trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
-    run.save(prompt=rendered(policy, trainer.deck))
+    run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
     with stopping(watch), quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     step = trainer.state.global_step
@@ -190,7 +210,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
 # ── before the first step ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def held_out_of(config: Config, found: McqSet) -> Material | None:
+def held_out_of(config: Config, found: McqSet, questions: Material, recordings: Recordings | None) -> Material | None:
     """The held-out set: the file of `--held-out`, else the validation split of the set itself, else none.
 
     Raises UsageError for one that shares a question with the training set.
@@ -198,12 +218,13 @@ def held_out_of(config: Config, found: McqSet) -> Material | None:
     if config.held_out is None:
         if "validation" not in found.table["split"].to_list():
             return None
-        return material(found, config.modality, "validation")
+        return material(found, config.modality, "validation", recordings)
     other = read_set(config.held_out)
+    recordings = Recordings(config.held_out, config.audio) if config.hears else None
     split = "validation" if "validation" in other.table["split"].to_list() else None
-    held_out = material(other, config.modality, split)
-    trained = {(e.question, e.choices) for e in material(found, config.modality).examples}
-    if shared := [e.id for e in held_out.examples if (e.question, e.choices) in trained]:
+    held_out = material(other, config.modality, split, recordings)
+    trained = {(e.question, e.choices, e.recordings) for e in questions.examples}
+    if shared := [e.id for e in held_out.examples if (e.question, e.choices, e.recordings) in trained]:
         raise UsageError(
             f"--held-out {config.held_out}: {len(shared)} of its questions are trained on, such as {shared[0]}: "
             "hold out others"
@@ -213,10 +234,17 @@ def held_out_of(config: Config, found: McqSet) -> Material | None:
 
 def inputs_of(config: Config, questions: Material, held_out: Material | None, identity: str) -> dict[str, Any]:
     """What decides the parameters that a run ends with."""
-    left = ("data", "model", "out", "held_out", "report_to", "resume", "dry_run", "model_revision")
+    left = ("data", "model", "out", "held_out", "audio", "report_to", "resume", "dry_run", "model_revision")
     decided = {name: value for name, value in shown(config).items() if name not in left}
     sets = {"data": questions.sha256, "held_out": held_out and held_out.sha256}
+    if config.hears:
+        sets["sounds"] = hashed([*questions.examples, *(held_out.examples if held_out else ())])
     return {"model": identity, **sets, **decided, "trl": version("trl"), "transformers": version("transformers")}
+
+
+def hashed(examples: Sequence[Example]) -> str:
+    """Of everything that is heard, in order."""
+    return hashlib.sha256("".join(r.sha256 for e in examples for r in e.recordings).encode()).hexdigest()
 
 
 def shown(config: Config) -> dict[str, Any]:
@@ -263,12 +291,6 @@ def list_left_out(out: Path, questions: Material) -> None:
     replace_text(out / "left_out.jsonl", "".join(lines))
 
 
-def rendered(policy: Policy, deck: Deck) -> str:
-    """The first prompt of the run as the policy reads it."""
-    prompt = deck.row(0)["prompt"]
-    return str(policy.tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-
-
 # ── the trainer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -279,29 +301,45 @@ def make_trainer(
     from datasets import Dataset
     from transformers import PrinterCallback
 
+    from datagen.train.listening import Listener
     from datagen.train.trainer import Answered, Trainer
     from datagen.train.watch import Watch
 
     answered = Answered()
     step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     watch = Watch(config.out / "train.jsonl", answered, config.stop_on, step)
-    deck = Deck(questions.examples, config.seed, config.style, config.think)
-    asked = Deck(held_out.examples, config.seed, config.style, config.think, shuffled=False) if held_out else None
+    deck, asked = decks_of(config, questions, held_out)
+    heard = [r for each in (deck, asked) if each for e in each.examples for r in e.recordings]
+    listener = Listener(policy.folder, heard, config.prompts_per_step)
     arguments = arguments_of(config, asks=bool(asked), begins=checkpoint is None)
     dtype = "float32" if config.method == "full" or arguments.use_cpu else "bfloat16"
     model = policy.weights(dtype)
+    reference = policy.weights(dtype) if config.beta and config.method == "full" else None
+    for each in (model, reference):
+        if each is not None:
+            listener.attach(each)
     lora = policy.adapters(model, config.lora_rank) if config.method == "lora" else None
     groups = -(-config.steps // config.iterations) * config.prompts_per_step
     trainer = Trainer(
         model=model, args=arguments, processing_class=policy.tokenizer, peft_config=lora,
-        reference=policy.weights(dtype) if config.beta and not lora else None,
+        reference=reference, listener=listener,
         reward_funcs=reward_functions(list(parse_rewards(config.rewards)), config.max_tokens),
         train_dataset=Dataset.from_dict({"place": range(groups)}),
-        eval_dataset=Dataset.from_dict({"place": range(len(asked.examples))}) if asked else None,
+        eval_dataset=Dataset.from_dict({"place": range(asked.places)}) if asked else None,
         callbacks=[watch], deck=deck, held_out=asked, answered=answered,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # standard output is for results
     return trainer, watch
+
+
+def decks_of(config: Config, questions: Material, held_out: Material | None) -> tuple[Deck, Deck | None]:
+    """The order of the run, and of the held-out set, which is asked under every condition that it can be."""
+    share = {"audio": 1.0, "mixed": config.audio_share}.get(config.modality, 0.0)
+    deck = Deck(questions.examples, config.seed, config.style, config.think, audio_share=share)
+    if held_out is None:
+        return deck, None
+    conditions = conditions_of(held_out.examples)
+    return deck, Deck(held_out.examples, config.seed, config.style, config.think, shuffled=False, conditions=conditions)
 
 
 def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
@@ -375,15 +413,22 @@ def save_tuned(config: Config, policy: Policy, trainer: Trainer, out: Path, save
 # ── without loading anything ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def about(row: Mapping[str, Any]) -> int:
+    """Tokens of a prompt, by characters and by seconds of audio."""
+    content = row["prompt"][0]["content"]
+    text = content if isinstance(content, str) else content[-1]["text"]
+    return len(text) // TOKEN + round(HEARD * sum(map(seconds_of, recordings_in(row["prompt"]))))
+
+
 def dry_run(config: Config) -> dict[str, Any]:
     """Memory and time, with the lengths of the set's own prompts; a set of the Hub is not fetched for it."""
     found: dict[str, Any] = {"data": str(config.data), "questions": None, "left_out": None}
     prompt_tokens = 128
     if Path(config.data).exists() or Path(config.data).suffix:
-        questions = material(read_set(config.data), config.modality)
-        deck = Deck(questions.examples, config.seed, config.style, config.think)
-        places = range(min(len(questions.examples), 1000))
-        prompt_tokens = max(len(deck.row(place)["prompt"][0]["content"]) for place in places) // TOKEN + 30
+        recordings = Recordings(config.data, config.audio) if config.hears else None
+        questions = material(read_set(config.data), config.modality, recordings=recordings)
+        deck, _ = decks_of(config, questions, None)
+        prompt_tokens = max(map(about, (deck.row(place) for place in range(min(deck.places, 1000))))) + 30
         left_out = dict(Counter(row.reason for row in questions.left_out))
         found |= {"questions": len(questions.examples), "left_out": left_out}
     load = Load(

@@ -1,10 +1,12 @@
 """trl 1.16's GRPOTrainer with every change that is made to it. tests/test_train.py holds the contract.
 
+    _tokenize_prompts                 prompts are made as in evaluation; audio has ids of its own (`listening`)
     __init__                          the reference is a model that we made, where trl makes one from the model's name
     _generate_and_score_completions   a place of the run becomes its prompt, choices and gold (`data.Deck`); advantages
                                       that are rounding alone become 0
     _generate_single_turn             greedy while the held-out set is asked
     _calculate_rewards                what was answered is counted, beside what it is worth
+    _load_from_checkpoint             a thinker's weights are read under the names that they were written by
     prediction_step                   no loss of the held-out set, which says nothing
 
 The loss, the advantages and the optimizer are trl's own.
@@ -12,25 +14,31 @@ The loss, the advantages and the optimizer are trl's own.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, is_peft_model
 from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from datagen.llm.local_model import load_weights
+from datagen.llm.weights import Folder
 from datagen.multiple_choice import letter
+from datagen.statistics import share
 from datagen.train.rewards import answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from datagen.train.data import Deck
+    from datagen.train.listening import Listener
 
 __all__ = ["Answered", "Trainer"]
 
@@ -50,6 +58,8 @@ class Answered:
     """Place of a held-out question → whether its answer was right."""
     samples: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Place of a held-out question, of the first few → id, text and right of its answer, for the report."""
+    conditions: dict[int, str] = field(default_factory=dict)
+    """The same place → what was heard."""
     groups: int = 0
     no_signal: int = 0
     """Groups whose answers are all right or all wrong: their raw accuracy, whatever other rewards say."""
@@ -89,6 +99,18 @@ class Answered:
         for row in rows:
             if row["place"] < SAMPLES:
                 self.samples[row["place"]] = {"id": row["id"], "text": row["text"][:SAMPLE], "right": row["right"]}
+        self.conditions.update({row["place"]: row["condition"] for row in rows})
+
+    def held_out(self) -> dict[str, Any]:
+        """The share that was right; by condition, where the set was asked under several. Counting begins anew."""
+        names = dict.fromkeys(self.conditions[place] for place in sorted(self.right))
+        found = {
+            name: share(sum(answers), len(answers))
+            for name in names
+            if (answers := [right for place, right in self.right.items() if self.conditions[place] == name])
+        }
+        self.right, self.conditions = {}, {}
+        return found if len(found) > 1 else next(iter(found.values()))
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
@@ -98,9 +120,10 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
     generation_kwargs: Any
 
     def __init__(
-        self, *args: Any, deck: Deck, held_out: Deck | None, answered: Answered, reference: Any = None, **kwargs: Any
-    ) -> None:
-        self.deck, self.held_out, self.answered = deck, held_out, answered
+        self, *args: Any, deck: Deck, held_out: Deck | None, answered: Answered, listener: Listener,
+        reference: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.deck, self.held_out, self.answered, self.listener = deck, held_out, answered, listener
         config: GRPOConfig = kwargs["args"]
         with _without_reference(config):
             super().__init__(*args, **kwargs)
@@ -126,10 +149,20 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         deck = self.deck if self.model.training else self.held_out
         assert deck is not None
+        places = sorted({row["place"] for row in inputs})
+        self.listener.ahead(deck.heard(range(places[-1] + 1, places[-1] + 1 + len(places))))
         made: dict[str, Any] = super()._generate_and_score_completions([deck.row(row["place"]) for row in inputs])
         if self.model.training:
             made["advantages"] = made["advantages"].masked_fill(self._equal, 0.0)
         return made
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Of equal prompts in a row, as those of a group are, the first is made."""
+        ids: list[list[int]] = []
+        for number, prompt in enumerate(prompts):
+            again = number and prompt == prompts[number - 1]
+            ids.append(ids[-1] if again else self.listener.ids(prompt))
+        return ids, None, {}
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         if self.model.training:
@@ -149,8 +182,8 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         for row, completion in zip(inputs, completions, strict=True):
             pick = answer_of(completion[0]["content"], row)
             rows.append({
-                "place": row["place"], "id": row["id"], "n": len(row["choices"]), "pick": pick,
-                "right": pick == row["gold"], "text": completion[0]["content"],
+                "place": row["place"], "id": row["id"], "condition": row["condition"], "n": len(row["choices"]),
+                "pick": pick, "right": pick == row["gold"], "text": completion[0]["content"],
             })  # fmt: skip
         if self.model.training:
             self.answered.add(gather_object(rows))
@@ -166,6 +199,18 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         groups = (rewards * self.reward_weights.to(rewards.device)).sum(-1).view(-1, self.num_generations)
         equal = groups.amax(-1) - groups.amin(-1) < EQUAL
         return equal.repeat_interleave(self.num_generations)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """transformers 5.23 writes a thinker in its published layout and reads it by the names of its class: nothing
+        would be loaded, with a warning.
+        """
+        if is_peft_model(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        path = Path(resume_from_checkpoint)
+        folder = Folder(path, path.name, json.loads((path / "config.json").read_text(encoding="utf-8")))
+        loaded = load_weights(folder, str(self.model.dtype).removeprefix("torch."))
+        self.model.load_state_dict(loaded.state_dict())
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None

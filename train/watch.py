@@ -23,7 +23,6 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datagen.run import replace_text
-from datagen.statistics import share
 from datagen.train.alarms import WINDOW, alarms
 from datagen.train.log import read_log
 from datagen.train.page import write_page
@@ -128,15 +127,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The held-out set was asked."""
-        right, self.answered.right = self.answered.right, {}
-        samples, self.answered.samples = self.answered.samples, {}
+        found, samples = self.answered.held_out(), self.answered.samples
+        self.answered.samples = {}
         if state.is_world_process_zero:
-            found = share(sum(right.values()), len(right))
             self._write(
                 {"step": state.global_step, "held_out": found, "samples": [row for _, row in sorted(samples.items())]}
             )
             write_page(self.file.parent, peak_memory())
-            say(f"step {state.global_step}: held out {found['correct']}/{found['n']} right")
+            by_condition = {"": found} if "n" in found else {f" {name}": one for name, one in found.items()}
+            told = ",".join(f"{name} {one['correct']}/{one['n']}" for name, one in by_condition.items())
+            say(f"step {state.global_step}: held out{told} right")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A checkpoint was written."""

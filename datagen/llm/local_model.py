@@ -25,7 +25,7 @@ from datagen.errors import PermanentError, UsageError
 from datagen.llm.request import Sampling
 from datagen.llm.weights import Folder
 
-__all__ = ["LocalModel", "Row", "Said", "Sound", "ends", "load_weights"]
+__all__ = ["LocalModel", "Row", "Said", "Sound", "embedding", "ends", "load_weights"]
 
 CLASSES = {
     "qwen2_5_omni": "Qwen2_5OmniThinkerForConditionalGeneration",
@@ -272,20 +272,13 @@ class LocalModel:
     def _encoded(self, sound: Sound) -> Any:
         if sound.embedding is None:
             self.encodings += 1
-            features = {name: self._on_device(value) for name, value in sound.features.items()}
-            if self.type == "qwen2_audio":
-                sound.embedding = _encode_qwen2_audio(self._model.model, **features)
-            else:
-                sound.embedding = self._model.get_audio_features(**features).pooler_output
+            sound.embedding = embedding(self._model, self.type, sound)
         return sound.embedding
-
-    def _on_device(self, value: Any) -> Any:
-        return value.to(self.device, self._model.dtype if value.is_floating_point() else None)
 
     def _generate_whole(self, row: Row) -> Said:
         assert row.whole is not None
         self.encodings += 1
-        made = self._run([row], **{name: self._on_device(value) for name, value in row.whole.items()})
+        made = self._run([row], **_on_device(self._model, row.whole))
         return self._said(row, made[0, row.length :].tolist())
 
     def _run(self, rows: Sequence[Row], **inputs: Any) -> Any:
@@ -304,6 +297,14 @@ class LocalModel:
         words = getattr(self.processor, "tokenizer", self.processor)
         text = words.decode(ids[: count or None], skip_special_tokens=True)
         return Said(text.strip(), "stop" if count else "length", count or len(ids))
+
+
+def embedding(model: Any, type: str, sound: Sound) -> Any:
+    """(tokens, hidden): what the audio tower of a `model` whose `type` is in ONE_ENCODING makes of `sound`."""
+    features = _on_device(model, sound.features)
+    if type == "qwen2_audio":
+        return _encode_qwen2_audio(model.model, **features)
+    return model.get_audio_features(**features).pooler_output
 
 
 def load_weights(folder: Folder, dtype: str) -> Any:
@@ -392,6 +393,14 @@ class _Ends:
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         return (self.limits <= input_ids.shape[1]) | self.model.stopping
+
+
+def _on_device(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` where the model is, floats in its precision."""
+    return {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in values.items()
+    }
 
 
 def _encode_qwen2_audio(model: Any, input_features: Any, feature_attention_mask: Any) -> Any:

@@ -1,7 +1,7 @@
-"""A benchmark's folder of audio: which file is an item's clip, and the clip as a model is sent it.
+"""A folder of audio: which file is an item's clip, and the clip as a model is sent it.
 
-Files are found by what the benchmark calls them: its reference as a path below the folder, then the file of that name
-in any folder, then one of that name with another ending, then the item's id. What the content really is (46 of
+Files are found by what a set calls them: its reference as a path below the folder, then the file of that name in any
+folder, then one of that name with another ending, then the item's id. What the content really is (46 of
 test-mini's .wav are MP3) is the decoder's business.
 """
 
