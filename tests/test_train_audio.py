@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import quiz
 import soundfile
 import tiny_models
 from test_train import interrupt_after, one_thread, rows_of, teach_letters  # noqa: F401
 
-from datagen.errors import Interrupted
+from datagen.errors import Interrupted, UsageError
 from datagen.train.audio import Recording
-from datagen.train.data import Deck, Example
+from datagen.train.data import Deck, Example, conditions_of
 from datagen.train.listening import FIRST, MOST
 from datagen.train.run import Config, train
 
@@ -174,3 +176,90 @@ def held_out_in(tmp_path):
     path = tmp_path / "held_out.json"
     path.write_text(json.dumps(rows))
     return path
+
+
+# ── what cannot be heard ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_questions_whose_audio_cannot_be_had_are_left_out_and_listed(tiny, questions, tmp_path):
+    audio, rows = questions.parent / "audio", quiz.rows(12)
+    (audio / "item00001.wav").unlink()
+    soundfile.write(audio / "item00002.wav", np.zeros(30 * 16_000 + 1, np.float32), 16_000)
+    soundfile.write(audio / "item00003.wav", np.ones(300, np.float32) / 2, 16_000)
+    (audio / "item00004.wav").write_bytes(b"RIFF no audio")
+    rows[5]["question"] = "What is <|AUDIO|> here?"
+    rows[6]["answer"] = "none of them"
+    questions.write_text(json.dumps(rows))
+    found = train(config(questions, tiny("qwen2_audio"), tmp_path / "out", steps=1))
+    assert found["questions"] == 6
+    listed = [json.loads(line) for line in (tmp_path / "out/left_out.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["reason"] for row in listed} == {
+        "item00001": "audio_missing", "item00002": "audio_longer_than_model", "item00003": "audio_too_short",
+        "item00004": "audio_corrupt", "item00005": "audio_token_in_text", "item00006": "answer_not_among_choices",
+    }  # fmt: skip
+    assert found["left_out"] == dict(Counter(row["reason"] for row in listed))
+
+
+def test_a_folder_that_holds_less_than_half_is_taken_for_the_wrong_one(tiny, questions, tmp_path):
+    for number in range(7):
+        (questions.parent / f"audio/item{number:05d}.wav").unlink()
+    with pytest.raises(UsageError, match=r"the audio of 7 of 12 questions cannot be had \(audio_missing 7 \(item00000"):
+        train(config(questions, tiny("qwen2_audio"), tmp_path / "out", steps=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_hears_nothing_is_refused(tiny, questions, tmp_path):
+    with pytest.raises(UsageError, match="LlamaForCausalLM takes no audio"):
+        train(config(questions, tiny("causal"), tmp_path / "out"))
+
+
+def test_a_run_of_ours_knows_its_clips(tiny, tmp_path):
+    from datagen.build import Config as Build
+    from datagen.build import build
+
+    build(Build(source="demo", out=tmp_path / "run", limit=12))
+    found = train(config(tmp_path / "run", tiny("qwen2_audio"), tmp_path / "out", audio=None, steps=1))
+    assert found["questions"] > 4
+    assert "<|AUDIO|>" in found["prompt"]
+
+
+def test_another_sound_is_another_run(tiny, questions, tmp_path):
+    once = config(questions, tiny("qwen2_audio"), tmp_path / "out", steps=2, save_every=1)
+    train(once)
+    soundfile.write(questions.parent / "audio/item00000.wav", np.ones(4000, np.float32) / 2, 16_000)
+    with pytest.raises(UsageError, match="run of other inputs: sounds was"):
+        train(config(questions, tiny("qwen2_audio"), tmp_path / "out", steps=2, save_every=1, resume=True))
+
+
+# ── the order of the run ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_share_of_the_places_is_heard_and_all_else_is_equal():
+    text, mixed, audio = (Deck(EXAMPLES, 3, audio_share=share) for share in (0.0, 0.3, 1.0))
+    heard = [mixed.condition(place) == "audio" for place in range(900)]
+    assert 200 < sum(heard) < 340
+    for place in range(40):
+        rows = [deck.row(place) for deck in (text, mixed, audio)]
+        assert len({(row["id"], tuple(row["choices"]), row["gold"]) for row in rows}) == 1
+        asked = rows[0]["prompt"][0]["content"]
+        with_audio = [{"type": "audio", "recording": EXAMPLES[int(rows[0]["id"][1])].recordings[0]}]
+        with_audio.append({"type": "text", "text": asked})
+        assert rows[2]["prompt"][0]["content"] == with_audio
+        assert rows[1]["prompt"] == rows[2 if heard[place] else 0]["prompt"]
+    assert audio.heard(range(3, 6)) == [audio.row(n)["prompt"][0]["content"][0]["recording"] for n in (3, 4, 5)]
+
+
+def test_a_held_out_set_is_asked_with_its_own_audio_that_of_another_and_none():
+    deck = Deck(EXAMPLES, 3, shuffled=False, conditions=conditions_of(EXAMPLES))
+    assert deck.places == 27
+    rows = [deck.row(place) for place in range(27)]
+    assert [row["condition"] for row in rows] == ["audio"] * 9 + ["mismatched"] * 9 + ["none"] * 9
+    for own, other, none in zip(rows[:9], rows[9:18], rows[18:], strict=True):
+        assert own["id"] == other["id"] == none["id"]
+        assert own["choices"] == other["choices"] == none["choices"]
+        sounds = [row["prompt"][0]["content"][0]["recording"].sha256 for row in (own, other)]
+        assert sounds[0] != sounds[1]  # of nine examples three each have the same sound
+        assert isinstance(none["prompt"][0]["content"], str)
+    assert deck.heard(range(26, 40)) == []
+    assert conditions_of(EXAMPLES[::3]) == ("audio", "none")  # all of one sound
+    assert conditions_of([Example("t", "?", ("a", "b"), 0)]) == ()

@@ -58,7 +58,7 @@ class Listener:
             raise UsageError(f"model {folder.name}: is not trained with audio ({self.local.type}): use --modality text")
         self._sounds: OrderedDict[int, Future[Sound]] = OrderedDict()
         self._most = KEPT + 2 * a_step
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="features")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="clips")
         self._model: Any = None
         self._instead: Mapping[int, int | None] = {}
 
@@ -84,6 +84,10 @@ class Listener:
         """Begins with the features of what will be heard next."""
         for recording in recordings:
             self._begun(self._numbers[recording.sha256])
+
+    def close(self) -> None:
+        """Ends the threads, and what they still had to do."""
+        self._pool.shutdown(cancel_futures=True)
 
     def number(self, recording: Recording) -> int:
         """The recording's own number in this run."""

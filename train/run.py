@@ -23,7 +23,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -193,7 +193,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     with quiet():
         trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
     run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
-    with stopping(watch), quiet():
+    with closing(trainer.listener), stopping(watch), quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     step = trainer.state.global_step
     if watch.interrupted and step < config.steps:
