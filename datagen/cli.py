@@ -93,6 +93,11 @@ def prices(text: str | None) -> tuple[float, float] | None:
 ConfigFile = Annotated[
     Path | None, typer.Option(help="TOML file of the same options; flags win.", callback=configured, is_eager=True)
 ]
+Transport = Annotated[
+    str, typer.Option(help="online or batch (the Batch API: cheaper, within a day); for one role: writer=batch,…")
+]
+BatchRows = Annotated[int, typer.Option(help="Most requests of one batch.")]
+BatchPoll = Annotated[float, typer.Option(help="Seconds between looks at batches; requests gather as long.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 
 
@@ -179,6 +184,9 @@ def build_command(
         str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
     ] = None,
     patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
+    transport: Transport = "online",
+    batch_rows: BatchRows = 50_000,
+    batch_poll: BatchPoll = 30.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
     ] = False,
@@ -205,7 +213,8 @@ def build_command(
             license=names(license), exclude_media=exclude_media, against=names(against), against_audio=against_audio,
             limit=limit, target=target, split=split, seed=seed,
             workers=workers, ledger=ledger, max_cost=max_cost, price=prices(price), patience=patience,
-            retry_failed=retry_failed, shard=shard, dry_run=dry_run,
+            transport=transport, batch_rows=batch_rows, batch_poll=batch_poll, retry_failed=retry_failed,
+            shard=shard, dry_run=dry_run,
         )
     )  # fmt: skip
     if json_:
@@ -398,6 +407,9 @@ def eval_command(
         str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
     ] = None,
     patience: Annotated[float, typer.Option(help="Seconds to wait for a lost server.")] = 300.0,
+    transport: Transport = "online",
+    batch_rows: BatchRows = 50_000,
+    batch_poll: BatchPoll = 30.0,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
     ] = False,
@@ -414,7 +426,8 @@ def eval_command(
             audio=audio, captions=captions, condition=condition, orders=orders, prompt=prompt, samples=samples,
             max_tokens=max_tokens, limit=limit, seed=seed, allow_broken=allow_broken, submission=submission,
             judge_model=judge_model, judge_url=judge_url, check_batch=check_batch, ledger=ledger, max_cost=max_cost,
-            price=prices(price), patience=patience, retry_failed=retry_failed,
+            price=prices(price), patience=patience, transport=transport, batch_rows=batch_rows, batch_poll=batch_poll,
+            retry_failed=retry_failed,
         )
     )  # fmt: skip
     if json_:

@@ -23,6 +23,8 @@ __all__ = ["Done", "work_in_order"]
 
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
 """Filters that can judge one question alone: what they drop is not worth a probe's calls."""
+BATCH_WORKERS = 1000
+"""Clips at work where a role's requests gather into batches: with 4 questions of 12 readings, about 50,000 requests."""
 Row = Clip | Caption | Question | Verdict | Failure
 
 
@@ -44,7 +46,8 @@ async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, No
     they wait for a slow one before them.
     """
     cores = os.cpu_count() or 1
-    workers = config.workers or (128 if parts.asks else 2 * cores)
+    asking = BATCH_WORKERS if "batch" in config.transports.values() else 128
+    workers = config.workers or (asking if parts.asks else 2 * cores)
     slots = asyncio.Semaphore(workers)
     pending: deque[asyncio.Task[Done]] = deque()
     items = within(parts.part, limited(admitted(parts.source.clips(), config), config.limit))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "filter_factory", "probe_factories", "public", "restored"]
 
+ROLES = ("captioner", "writer", "reader", "second_reader", "policy")
+WAYS = ("online", "batch")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -65,6 +68,9 @@ class Config:
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     patience: float = 300.0
+    transport: str = "online"
+    batch_rows: int = 50_000
+    batch_poll: float = 30.0
     retry_failed: bool = False
     shard: str | None = None
     dry_run: bool = False
@@ -79,6 +85,7 @@ class Config:
             ("limit", 1),
             ("target", 1),
             ("workers", 1),
+            ("batch_rows", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -93,6 +100,7 @@ class Config:
             raise UsageError(
                 f"--target {self.target}: what is kept is known only after the merge of the shards: use --limit"
             )
+        check_transport(self.transports, self.batch_poll)
         if not self.captioners:
             raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
         if self.second_reader_model and not (self.reader_model or self.model):
@@ -142,6 +150,11 @@ class Config:
         return not (url or os.environ.get("OPENAI_BASE_URL")) and Path(model).expanduser().is_dir()
 
     @property
+    def transports(self) -> dict[str, str]:
+        """Role → `online` or `batch`; under "" that of the roles that are not named."""
+        return transports(self.transport)
+
+    @property
     def writers(self) -> tuple[str, ...]:
         """Names, in order."""
         generated = self.generator or ("llm" if self.model else "rules")
@@ -181,6 +194,26 @@ def named_values(flag: str, value: str, items: Iterable[str]) -> dict[str, str |
             raise UsageError(f"--{flag} {item!r}: names no {value}: use {name}={value}, or {name} alone")
         found[name] = given or None
     return found
+
+
+def transports(text: str) -> dict[str, str]:
+    """`batch`, or `writer=batch,reader=online` → role → way; under "" the way of the roles that are not named."""
+    found = named_values("transport", "WAY", text.split(","))
+    general = [name for name, way in found.items() if way is None]
+    if len(general) > 1:
+        raise UsageError(f"--transport {text!r}: names {general[0]} and {general[1]} for all roles: give one of them")
+    return {"": general[0] if general else "online"} | {role: way for role, way in found.items() if way is not None}
+
+
+def check_transport(ways: Mapping[str, str], poll: float, roles: Iterable[str] = ROLES) -> None:
+    """Raises UsageError for a role or a way that is not known."""
+    for role, way in ways.items():
+        if role and role not in roles:
+            raise UsageError(f"--transport {role}={way}: no such role: use {', '.join(roles)}")
+        if way not in WAYS:
+            raise UsageError(f"--transport {way!r}: use {' or '.join(WAYS)}")
+    if not poll > 0:
+        raise UsageError(f"--batch-poll {poll}: give more than 0 seconds")
 
 
 def filter_factory(name: str) -> Any:

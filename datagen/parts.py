@@ -15,6 +15,7 @@ from datagen.captioners import CAPTIONERS
 from datagen.config import Config, filter_factory
 from datagen.errors import UsageError
 from datagen.llm import Budget, Client, Endpoint, Ledger
+from datagen.llm.batch import server_client
 from datagen.plugins import Context, content_hash, resolve
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
@@ -139,13 +140,18 @@ def server(config: Config, role: str, model: str, url: str | None) -> Endpoint:
     base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     # A server that is named apart never gets the key of another.
     key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
-    return Endpoint(model, base, config.model_revision, key, *(config.price or (None, None)))
+    batch = config.transports.get(role, config.transports[""]) == "batch"
+    price_in, price_out = config.price or (None, None)
+    return Endpoint(model, base, config.model_revision, key, price_in, price_out, batch=batch)
 
 
 def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint | str, *, audio: bool) -> Client:
     """The client of an endpoint, or of a folder or Hub id whose model runs here; with `audio`, of one that listens."""
     if isinstance(place, Endpoint):
-        return Client(place, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed)
+        return server_client(
+            place, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed,
+            batch_rows=config.batch_rows, batch_poll=config.batch_poll,
+        )  # fmt: skip
     from datagen.llm.local import local_client
 
     return local_client(

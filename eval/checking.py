@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ async def check_hearing(client: Client, ledger: Ledger) -> None:
     text: dict[str, Any] = {"type": "text", "text": "Is there any sound? Answer with one word."}
     audio = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
     try:
-        heard, read = [await asking.ask(_probe(parts)) for parts in ([audio, text], [text])]
+        heard, read = await asyncio.gather(*(asking.ask(_probe(parts)) for parts in ([audio, text], [text])))
     except (PermanentError, TransientError) as error:
         raise _deaf(client, " ".join(str(error).split())) from None
     if 0 < heard.prompt_tokens <= read.prompt_tokens:

@@ -32,6 +32,8 @@ AHEAD = 512
 """Prompts under way at once."""
 AHEAD_WITH_AUDIO = 64
 """Items under way at once where each holds its audio in memory."""
+IN_BATCHES = 16
+"""Times as many where they gather into batches: a few hundred MB of text or audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,11 @@ class Predicting:
         Raises ServerLost, Denied, OverBudget and LedgerError, which stop a run; an item that the model refuses, or that
         cannot be asked, is a line with an error.
         """
-        prompts = max(1, AHEAD * len(self.asking.items) // self.total)
+        more = IN_BATCHES if self.client.endpoint.batch else 1
+        prompts = max(1, more * AHEAD * len(self.asking.items) // self.total)
         with (out / "predictions.jsonl").open("wb") as file, appended(out / "latency.jsonl") as clock:
             for condition in conditions:
-                ahead = min(prompts, AHEAD_WITH_AUDIO) if condition in HEARING else prompts
+                ahead = min(prompts, more * AHEAD_WITH_AUDIO) if condition in HEARING else prompts
                 work = partial(self._item, condition, clock)
                 async with contextlib.aclosing(in_order(work, self.asking.items, ahead)) as done:
                     async for rows in done:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.clips import Clips
+from datagen.config import check_transport, transports
 from datagen.errors import UsageError
 from datagen.eval import BENCHMARKS, Benchmark, judging
 from datagen.eval.asking import CAPTION, CONDITIONS, HEARING, STYLES, Asking, Item, items_of, parse_orders
 from datagen.eval.predicting import Predicting
 from datagen.llm import Budget, Client, Endpoint, Ledger, Stats
+from datagen.llm.batch import server_client
 from datagen.llm.local import LocalSender, local_client
 from datagen.llm.request import public_name
 from datagen.mcq import McqSet, read
@@ -54,6 +56,9 @@ class Config:
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     patience: float = 300.0
+    transport: str = "online"
+    batch_rows: int = 50_000
+    batch_poll: float = 30.0
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
@@ -65,7 +70,12 @@ class Config:
         parse_orders(self.orders)
         if self.prompt not in STYLES:
             raise UsageError(f"--prompt {self.prompt!r}: use {', '.join(STYLES)}")
-        for flag, value in (("samples", self.samples), ("max-tokens", self.max_tokens), ("limit", self.limit)):
+        for flag, value in (
+            ("samples", self.samples),
+            ("max-tokens", self.max_tokens),
+            ("limit", self.limit),
+            ("batch-rows", self.batch_rows),
+        ):
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} {value}: give a number from 1 on")
         if self.hearing and self.audio is None:
@@ -74,6 +84,7 @@ class Config:
             raise UsageError(f"--submission {self.submission}: no folder {self.submission.parent}: make it first")
         if bool(self.judge_model) != bool(self.judge_url):
             raise UsageError("--judge-model and --judge-url belong together: give both, or neither")
+        check_transport(self.transports, self.batch_poll, ("model", "judge"))
         if self.base_url and self.check_batch:
             raise UsageError("--check-batch: the batches of a server are its own: leave it out with --base-url")
 
@@ -81,6 +92,11 @@ class Config:
     def conditions(self) -> list[str]:
         """In the order of the call."""
         return [name.strip() for name in self.condition.split(",") if name.strip()]
+
+    @property
+    def transports(self) -> dict[str, str]:
+        """Role (model, judge) → `online` or `batch`; under "" that of the role that is not named."""
+        return transports(self.transport)
 
     @property
     def hearing(self) -> list[str]:
@@ -194,9 +210,7 @@ def make_client(config: Config, ledger: Ledger, stats: Stats) -> Client:
         )  # fmt: skip
     price = config.price or (None, None)
     endpoint = Endpoint(config.model, config.base_url, config.model_revision, price_in=price[0], price_out=price[1])
-    return Client(
-        endpoint, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed, stats=stats
-    )
+    return served(config, "model", endpoint, ledger, stats, budget)
 
 
 def make_judge(config: Config, ledger: Ledger, stats: Stats) -> Client | None:
@@ -204,7 +218,18 @@ def make_judge(config: Config, ledger: Ledger, stats: Stats) -> Client | None:
     if not config.judge_model or not config.judge_url:
         return None
     endpoint = Endpoint(config.judge_model, config.judge_url, key_env="JUDGE_API_KEY")
-    return Client(endpoint, ledger, patience=config.patience, retry_failed=config.retry_failed, stats=stats)
+    return served(config, "judge", endpoint, ledger, stats)
+
+
+def served(
+    config: Config, role: str, endpoint: Endpoint, ledger: Ledger, stats: Stats, budget: Budget | None = None
+) -> Client:
+    """The client of a role's server, by the way that `--transport` says."""
+    endpoint = replace(endpoint, batch=config.transports.get(role, config.transports[""]) == "batch")
+    return server_client(
+        endpoint, ledger, budget=budget, stats=stats, patience=config.patience, retry_failed=config.retry_failed,
+        batch_rows=config.batch_rows, batch_poll=config.batch_poll,
+    )  # fmt: skip
 
 
 def described(config: Config, parts: Parts) -> dict[str, Any]:

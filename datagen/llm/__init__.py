@@ -4,7 +4,8 @@
                        └─▶ budget ─▶ limiter ─▶ transport ─▶ reply ─▶ ledger (committed) ─▶ Answer
 
 `Client.ask` returns once the answer stands in the ledger, so a process killed at any instant asks no committed
-question again. Reading order: request, client, sender, limiter, transport, reply, ledger, budget, parsed.
+question again. Reading order: request, client, sender, limiter, transport, reply, ledger, budget, parsed. In place of
+sender: batch, batches, batch_api, pending (`--transport batch`), or local (a model on this machine).
 """
 
 from datagen.llm.budget import Budget, Estimate, Stats, Usage, estimate, metered

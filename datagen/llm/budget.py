@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from datagen.errors import OverBudget
 from datagen.llm.request import Answer, Endpoint, Request
 
-__all__ = ["Budget", "Estimate", "Price", "Stats", "Usage", "estimate", "metered", "price_of"]
+__all__ = ["Budget", "Estimate", "Price", "Stats", "Usage", "batch_price_known", "estimate", "metered", "price_of"]
 
 PROMPT_MARGIN = 1.5
 """Worst case over the estimate of a prompt's tokens."""
@@ -32,6 +32,7 @@ class Price(NamedTuple):
 def price_of(endpoint: Endpoint) -> Price | None:
     """The endpoint's own price, else the library's for a provider whose address it knows, else None.
 
+    For an endpoint that is asked by the Batch API, that of its batches where the library has one.
     The model's name alone is not enough: open weights on one's own server cost no provider's price.
     """
     if endpoint.price_in is not None and endpoint.price_out is not None:
@@ -39,11 +40,22 @@ def price_of(endpoint: Endpoint) -> Price | None:
     import genai_prices  # 0.4 s to import
 
     thousand = genai_prices.Usage(input_tokens=1000, output_tokens=1000)
+    kind = {"processing": "batch"} if endpoint.batch else None
     try:
-        found = genai_prices.calc_price(thousand, endpoint.model, provider_api_url=endpoint.base_url)
+        found = genai_prices.calc_price(
+            thousand, endpoint.model, provider_api_url=endpoint.base_url, price_context=kind
+        )
     except LookupError:
         return None
     return Price(float(found.input_price) * 1000, float(found.output_price) * 1000)
+
+
+def batch_price_known(endpoint: Endpoint) -> bool:
+    """Whether the price of an answer by the Batch API is known, by the endpoint or by the library."""
+    if endpoint.price_in is not None and endpoint.price_out is not None:
+        return True
+    full = price_of(replace(endpoint, batch=False))
+    return full is not None and price_of(endpoint) != full
 
 
 @dataclass(slots=True)
@@ -59,6 +71,8 @@ class Stats:
     refusals: int = 0
     """429 and 503 among the retries."""
     failed: int = 0
+    batches: int = 0
+    """Made by this process, with the Batch API."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from datagen.errors import LedgerError, UsageError
 
-__all__ = ["Ledger", "Row", "Totals"]
+__all__ = ["Ledger", "Row", "Totals", "connect"]
 
 WINDOW = 0.005
 """Seconds that a row may wait for others before it is committed."""
@@ -109,8 +109,8 @@ class Ledger:
     def __init__(self, path: str | Path, run: str = "") -> None:
         self.path = Path(path)
         self.run = run
-        self._read = _open(self.path)
-        self._connection = _open(self.path)
+        self._read = connect(self.path)
+        self._connection = connect(self.path)
         self._waiting: list[_Put] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -169,7 +169,7 @@ class Ledger:
 
         In one transaction. Raises UsageError when the file is no ledger, LedgerError when this one cannot be written.
         """
-        _open(other).close()
+        connect(other).close()
         marks = ",".join("?" * len(runs))
         try:
             self._connection.execute("ATTACH ? AS other", (str(other),))
@@ -283,7 +283,8 @@ def _sum(rows: Iterable[tuple[object, ...]]) -> Totals:
     return Totals(answers, prompt, completion, cost, answers - priced)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, which is made where there is none. Raises UsageError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(

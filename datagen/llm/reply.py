@@ -9,7 +9,7 @@ import orjson
 
 from datagen.errors import Denied, PermanentError, TransientError
 
-__all__ = ["Completion", "Misaddressed", "Refused", "Reply", "Unsupported", "interpret"]
+__all__ = ["Completion", "Misaddressed", "Refused", "Reply", "Unsupported", "interpret", "raise_for"]
 
 SHOWN = 300
 """Characters of a server's message that an error line repeats."""
@@ -65,8 +65,14 @@ def interpret(reply: Reply) -> Completion:
     Raises Refused, Unsupported, TransientError (worth another try), PermanentError (never), Denied and Misaddressed
     (nothing will work).
     """
-    if reply.status == 200:
-        return _completion(reply)
+    raise_for(reply)
+    return _completion(reply)
+
+
+def raise_for(reply: Reply) -> None:
+    """Raises as `interpret` does unless the status is one of success."""
+    if reply.status in (200, 201):
+        return
     raw = reply.body.decode(errors="replace")
     message, code = _error_of(reply.body, raw)
     detail = f"{reply.url} answered {reply.status}: {message}"

@@ -39,6 +39,8 @@ class Endpoint:
     """Requests a minute that the provider allows."""
     tpm: int | None = None
     """Tokens a minute, prompt and answer together."""
+    batch: bool = False
+    """Asked by the Batch API, which has a price of its own; no part of the key."""
 
     @property
     def identity(self) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
 
 import orjson
 
 from datagen.errors import Denied, PermanentError, TransientError
 from datagen.llm.budget import Stats
+from datagen.llm.form import Form, stepped_down
 from datagen.llm.limiter import Health, Limiter
 from datagen.llm.reply import Completion, Misaddressed, Refused, Unsupported, interpret
 from datagen.llm.request import Endpoint, Request
 from datagen.llm.transport import Http, Unreachable
 from datagen.seeds import generator
 
-__all__ = ["Sender"]
+__all__ = ["ATTEMPTS", "Sender", "backoff"]
 
 ATTEMPTS = 6
 """Tries that may fail by 5xx, a broken body or a timeout. Refusals (429, 503) are bounded by the patience instead."""
@@ -23,13 +23,6 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 20.0
 OUTRIGHT = 25
 """Permanent errors in a row, with no success before, that mean that every request will be refused."""
-
-
-class _Form(NamedTuple):
-    """How requests are put to this server; steps down as it refuses parameters."""
-
-    schema: str = "json_schema"
-    limit: str = "max_tokens"
 
 
 class Sender:
@@ -42,7 +35,7 @@ class Sender:
         self.http = Http(endpoint, timeout=timeout, connections=concurrency)
         self._stats = stats
         self._patience = patience
-        self._form = _Form()
+        self._form = Form()
         self._denied: Denied | None = None
         self._outright: int | None = 0
         """Permanent errors so far, None after the first success."""
@@ -69,7 +62,7 @@ class Sender:
             except Unsupported:
                 continue
             except Refused as error:
-                wait = error.retry_after if error.retry_after is not None else _wait(key, attempts)
+                wait = error.retry_after if error.retry_after is not None else backoff(key, attempts)
                 waited += wait
                 if waited > self._patience:
                     raise TransientError(f"{error}; gave up after {self._patience:g} s of waiting", error.raw) from None
@@ -78,7 +71,7 @@ class Sender:
                 failures += not self.health.down  # a server that is down is waited for, whatever that takes
                 if failures >= ATTEMPTS:
                     raise TransientError(f"{error}; {attempts} attempts", error.raw) from None
-                wait = 0.0 if self.health.down else _wait(key, failures)
+                wait = 0.0 if self.health.down else backoff(key, failures)
             self._stats.retries += 1
             await asyncio.sleep(wait)
 
@@ -113,10 +106,10 @@ class Sender:
             raise Denied(str(self._denied), self._denied.raw)
         form, url = self._form, self.http.url
         try:
-            completion = interpret(await self.http.post(self._body(request, form)))
+            completion = interpret(await self.http.post(orjson.dumps(form.body(request, self.endpoint.model))))
         except Unsupported as error:
             self.health.succeeded()
-            self._step_down(form, error, request)
+            self._form = stepped_down(self._form, form, error, request)
             raise
         except Misaddressed as error:
             if self.http.turn(url):
@@ -156,33 +149,8 @@ class Sender:
         if self._outright >= OUTRIGHT:
             raise self._deny(Denied(str(error), error.raw), f"all {OUTRIGHT} requests were refused: change the call")
 
-    def _step_down(self, form: _Form, error: Unsupported, request: Request) -> None:
-        """Put requests in a form that the server may know. Raises PermanentError when there is none left."""
-        if form != self._form:  # another request has stepped down already
-            return
-        if error.parameter == "max_tokens" and form.limit == "max_tokens":
-            self._form = form._replace(limit="max_completion_tokens")
-        elif error.parameter == "response_format" and request.schema is not None and form.schema != "none":
-            self._form = form._replace(schema="json_object" if form.schema == "json_schema" else "none")
-        else:
-            raise PermanentError(str(error), error.raw)
 
-    def _body(self, request: Request, form: _Form) -> bytes:
-        body: dict[str, Any] = {
-            "model": self.endpoint.model,
-            "messages": request.messages,
-            form.limit: request.sampling.max_tokens,
-            **request.sampling.body(),
-        }
-        if request.schema is not None and form.schema == "json_schema":
-            schema = {"name": "answer", "strict": True, "schema": request.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif request.schema is not None and form.schema == "json_object":
-            body["response_format"] = {"type": "json_object"}
-        return orjson.dumps(body)
-
-
-def _wait(key: str, failures: int) -> float:
+def backoff(key: str, failures: int) -> float:
     """Seconds before the next try: doubling, with a jitter that is a function of the request."""
     whole = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (failures - 1))
     return whole * (0.5 + generator(failures, "retry", key).random())

@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import re
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -53,20 +53,35 @@ class Http:
         """Where questions are sent."""
         return f"{self._bases[0]}/chat/completions"
 
+    @property
+    def base(self) -> str:
+        """The address before `/chat/completions`."""
+        return self._bases[0]
+
     async def post(self, body: bytes) -> Reply:
         """Send one chat completion. Raises Unreachable, TransientError."""
+        return await self.exchange("POST", self.url, data=body if len(body) < LARGE else io.BytesIO(body))
+
+    async def exchange(self, method: str, url: str, *, into: IO[bytes] | None = None, **options: Any) -> Reply:
+        """One exchange with the session's key; `into` takes the body of a 200 instead of the reply.
+
+        Raises Unreachable, TransientError.
+        """
         try:
-            data = body if len(body) < LARGE else io.BytesIO(body)
-            async with self._open().post(self.url, data=data, allow_redirects=False) as response:
+            async with self._open().request(method, url, allow_redirects=False, **options) as response:
+                if into is not None and response.status == 200:
+                    async for part in response.content.iter_chunked(LARGE):
+                        into.write(part)
+                    return Reply(200, b"", url)
                 text = await response.read()
                 retry_after = response.headers.get("Retry-After") if response.status != 200 else None
-                return Reply(response.status, self._redact(response.status, text), self.url, _seconds(retry_after))
+                return Reply(response.status, self.redact(response.status, text), url, _seconds(retry_after))
         except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"{self.url} cannot be reached ({_reason(error)})") from None
+            raise Unreachable(f"{url} cannot be reached ({_reason(error)})") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise TransientError(f"{self.url} broke off ({_reason(error)})") from None
+            raise TransientError(f"{url} broke off ({_reason(error)})") from None
         except TimeoutError:
-            raise TransientError(f"{self.url} did not answer within {self._timeout:g} s") from None
+            raise TransientError(f"{url} did not answer within {self._timeout:g} s") from None
 
     def confirm(self) -> None:
         """The address works: a later 404 is about the model."""
@@ -151,7 +166,7 @@ class Http:
             )
         return self._session
 
-    def _redact(self, status: int, body: bytes) -> bytes:
+    def redact(self, status: int, body: bytes) -> bytes:
         """Servers repeat the key in their errors, and errors are stored and shown."""
         key = os.environ.get(self.endpoint.key_env, "").encode()
         return body.replace(key, b"***") if status != 200 and key else body
