@@ -75,6 +75,13 @@ def respond(body: Body) -> str:
     return f"answer {number:016x}"
 
 
+def item(body: Body) -> str:
+    """A question with its answer and three distractors, whatever the form that was asked for."""
+    name = hashlib.blake2b(str(body["messages"][-1]["content"]).encode(), digest_size=6).hexdigest()
+    wrong = [f"sound {part}" for part in (name[:3], name[3:6], name[6:9])]
+    return json.dumps({"question": f"What is heard in {name}?", "answer": f"a {name[9:]}", "distractors": wrong})
+
+
 def instance(schema: Mapping[str, Any], number: int) -> Any:
     """Any value that follows `schema`, chosen by `number`."""
     if "enum" in schema:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from datagen.errors import AudioError, OverBudget
 from datagen.filters import answerable, modality, wellformed
 from datagen.llm import Usage, metered
 from datagen.parts import Parts, admitted, limited, within
+from datagen.pool import in_order
 from datagen.questions.repair import Repair, unlabelled
 from datagen.records import MEASURES, Caption, Clip, Failure, Question, Verdict
 
@@ -40,33 +40,17 @@ class Done:
 
 
 async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, None]:
-    """What came of each clip, in the order of the source, whatever the number of workers.
-
-    At most `workers` clips are held in memory with their audio, and 16 times as many finished ones without it while
-    they wait for a slow one before them.
-    """
+    """What came of each clip, in the order of the source; at most `workers` are held in memory with their audio."""
     cores = os.cpu_count() or 1
     asking = BATCH_WORKERS if "batch" in config.transports.values() else 128
     workers = config.workers or (asking if parts.asks else 2 * cores)
-    slots = asyncio.Semaphore(workers)
-    pending: deque[asyncio.Task[Done]] = deque()
     items = within(parts.part, limited(admitted(parts.source.clips(), config), config.limit))
-    try:
-        async with contextlib.aclosing(decode_ahead(items, threads=cores, ahead=2 * cores)) as decoded:
-            async for item, audio in decoded:
-                await slots.acquire()
-                task = asyncio.create_task(work(config, parts, item, audio))
-                task.add_done_callback(lambda _: slots.release())
-                pending.append(task)
-                del audio
-                while pending and (pending[0].done() or len(pending) >= 16 * workers):
-                    yield await pending.popleft()
-        while pending:
-            yield await pending.popleft()
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+    async with (
+        contextlib.aclosing(decode_ahead(items, threads=cores, ahead=2 * cores)) as decoded,
+        contextlib.aclosing(in_order(lambda pair: work(config, parts, *pair), decoded, workers)) as results,
+    ):
+        async for done in results:
+            yield done
 
 
 async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio | AudioError | None) -> Done:

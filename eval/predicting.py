@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
@@ -22,6 +21,7 @@ from datagen.eval.outputs import Prediction
 from datagen.llm import Answer, Client, Request
 from datagen.multiple_choice import LABELS
 from datagen.multiple_choice import read as read_answer
+from datagen.pool import in_order
 from datagen.progress import Progress
 from datagen.records import fold
 from datagen.rows import clean
@@ -155,25 +155,3 @@ def appended(path: Path) -> BinaryIO:
         if file.read(1) != b"\n":
             file.write(b"\n")
     return file
-
-
-async def in_order(
-    work: Callable[[Item], Coroutine[Any, Any, list[Prediction]]], items: Sequence[Item], ahead: int
-) -> AsyncGenerator[list[Prediction], None]:
-    """What `work` makes of each item, in their order; `ahead` are at work at once, and 16 times as many may wait."""
-    slots = asyncio.Semaphore(ahead)
-    pending: deque[asyncio.Task[list[Prediction]]] = deque()
-    try:
-        for item in items:
-            await slots.acquire()
-            task = asyncio.create_task(work(item))
-            task.add_done_callback(lambda _: slots.release())
-            pending.append(task)
-            while pending and (pending[0].done() or len(pending) >= 16 * ahead):
-                yield await pending.popleft()
-        while pending:
-            yield await pending.popleft()
-    finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
