@@ -497,6 +497,7 @@ def train_command(
     json_: Json = False,
 ) -> None:
     """Tune a language model, or what an audio model thinks with, on questions without their audio, by GRPO."""
+    from datagen.train.ranks import first
     from datagen.train.run import Config, train
 
     found = train(
@@ -510,7 +511,9 @@ def train_command(
             seed=seed, resume=resume, dry_run=dry_run,
         )
     )  # fmt: skip
-    if json_:
+    if not first():  # of several processes one speaks
+        pass
+    elif json_:
         print_json(found)
     elif dry_run:
         say_memory(found)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import time
 import warnings
@@ -38,6 +37,7 @@ from datagen.train.alarms import ALARMS
 from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
 from datagen.train.data import HEARING, MODALITIES, Deck, Example, Material, conditions_of, material, read_set
 from datagen.train.memory import Load, estimate
+from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
 from datagen.train.rewards import parse_rewards, reward_functions
 
 if TYPE_CHECKING:
@@ -111,10 +111,12 @@ class Config:
             raise UsageError(f"--audio {self.audio}: --modality {self.modality} hears nothing: use audio or mixed")
         if not 0 <= self.beta < float("inf"):
             raise UsageError(f"--beta {self.beta}: give 0 or more")
-        if self.completions % self.batch_size:
+        if self.completions % (self.batch_size * world_size()):
+            several = f" in {world_size()} processes" if world_size() > 1 else ""
             raise UsageError(
-                f"--batch-size {self.batch_size}: does not divide the {self.completions} completions of a step "
-                f"(--prompts-per-step {self.prompts_per_step} times --group-size {self.group_size}): give a divisor"
+                f"--batch-size {self.batch_size}{several}: does not divide the {self.completions} completions of a "
+                f"step (--prompts-per-step {self.prompts_per_step} times --group-size {self.group_size}): give a "
+                "divisor"
             )
         if self.save_every % self.iterations:
             raise UsageError(
@@ -158,14 +160,12 @@ def train(config: Config) -> dict[str, Any]:
     """
     if config.dry_run:
         return dry_run(config)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(f"WORLD_SIZE={os.environ['WORLD_SIZE']}: training runs in one process so far: start one")
     needs("train", "torch", "transformers", "trl", "peft", "accelerate")
     found = read_set(config.data)
     recordings = Recordings(config.data, config.audio) if config.hears else None
     questions = material(found, config.modality, recordings=recordings)
     held_out = held_out_of(config, found, questions, recordings)
-    with Run(config.out).held() as run:
+    with joined(), leads(config.out).held() as run:
         return run_held(config, run, questions, held_out)
 
 
@@ -183,13 +183,15 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
         model = LocalModel(policy.folder, device="cpu")
         questions, held_out = audible(questions, model), held_out and audible(held_out, model)
     inputs = inputs_of(config, questions, held_out, identify(policy.folder, "train"))
-    checkpoint = begun(config, run, inputs)
+    agreed(inputs)
+    checkpoint = told_by_first(lambda: begun(config, run, inputs))
     run.save(
         status="running", config=shown(config), fingerprints={"inputs": inputs}, versions=versions(),
         questions=len(questions.examples), left_out=dict(Counter(row.reason for row in questions.left_out)),
         held_out=len(held_out.examples) if held_out else 0, chance=chance(held_out or questions),
     )  # fmt: skip
-    list_left_out(run.path, questions)
+    if first():
+        list_left_out(run.path, questions)
     with quiet():
         trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
     run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
@@ -199,11 +201,14 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     if watch.interrupted and step < config.steps:
         raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on ({run.path})")
     found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": parameters_hash(trainer.model)}
-    save_tuned(config, policy, trainer, run.path, save)
+    agreed({"parameters_sha256": found["parameters_sha256"]})
+    if first():
+        save_tuned(config, policy, trainer, run.path, save)
     seconds = time.monotonic() - started
     found |= {"held_out_last": watch.last_held_out, "alarms": sorted(watch.ever), "peak_bytes": peak_memory()}
     run.save(status="done", **found, seconds=seconds)
-    write_page(run.path)
+    if first():
+        write_page(run.path)
     return {"out": str(run.path), **run.state}
 
 
@@ -239,7 +244,8 @@ def inputs_of(config: Config, questions: Material, held_out: Material | None, id
     sets = {"data": questions.sha256, "held_out": held_out and held_out.sha256}
     if config.hears:
         sets["sounds"] = hashed([*questions.examples, *(held_out.examples if held_out else ())])
-    return {"model": identity, **sets, **decided, "trl": version("trl"), "transformers": version("transformers")}
+    libraries = {"trl": version("trl"), "transformers": version("transformers")}
+    return {"model": identity, **sets, **decided, "processes": world_size(), **libraries}
 
 
 def hashed(examples: Sequence[Example]) -> str:
@@ -275,8 +281,13 @@ def begun(config: Config, run: Run, inputs: Mapping[str, Any]) -> Path | None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole: transformers writes trainer_state.json last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The newest checkpoint that was written whole: transformers writes trainer_state.json last.
+
+    Of several processes each writes its generators' state, and the first waits for none of them.
+    """
+    ends = [f"rng_state_{number}.pth" for number in range(world_size())] if world_size() > 1 else []
+    ends.append("trainer_state.json")
+    found = [path for path in folder.glob("checkpoint-*") if all((path / name).is_file() for name in ends)]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
@@ -351,7 +362,8 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
     return GRPOConfig(
         output_dir=str(config.out / "checkpoints"), seed=config.seed, data_seed=config.seed, shuffle_dataset=False,
         max_steps=config.steps, per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.completions // config.batch_size, num_iterations=config.iterations,
+        gradient_accumulation_steps=config.completions // (config.batch_size * world_size()),
+        num_iterations=config.iterations,
         num_generations=config.group_size, max_completion_length=config.max_tokens, temperature=config.temperature,
         learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta, loss_type=config.loss,
         reward_weights=list(parse_rewards(config.rewards).values()), router_aux_loss_coef=0.0,
@@ -359,7 +371,7 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
         eval_strategy="steps" if asks else "no", eval_steps=config.eval_every, eval_on_start=asks and begins,
         per_device_eval_batch_size=config.batch_size, num_generations_eval=1,
         report_to=list(config.report_to) or "none", disable_tqdm=True, use_cpu=not gpu, bf16=gpu,
-        activation_checkpointing=gpu, dataloader_pin_memory=gpu,
+        activation_checkpointing=gpu, dataloader_pin_memory=gpu, ddp_find_unused_parameters=False,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from datagen.run import replace_text
 from datagen.train.alarms import WINDOW, alarms
 from datagen.train.log import read_log
 from datagen.train.page import write_page
+from datagen.train.ranks import any_rank, first
 from datagen.train.trainer import Answered
 
 __all__ = ["Watch", "peak_memory", "say"]
@@ -63,7 +64,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         kept = [row for row in read_log(self.file) if row["step"] <= step]
         for row in kept:
             self._see(row)
-        replace_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept))
+        if first():
+            replace_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept))
 
     def _see(self, row: dict[str, Any]) -> None:
         if "alarm" in row:
@@ -91,8 +93,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         logs: Mapping[str, Any] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """One step."""
-        if logs is None or "loss" not in logs or not state.is_world_process_zero:
+        if logs is None or "loss" not in logs:
             return
+        if state.is_world_process_zero:
+            self._step(logs, state, control)
+        if any_rank(bool(self.stopped)):
+            control.should_training_stop = control.should_save = True
+
+    def _step(self, logs: Mapping[str, Any], state: TrainerState, control: TrainerControl) -> None:
         row = {"step": state.global_step}
         row |= {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
         row |= {f"reward_{name.split('/')[1]}": logs[name] for name in logs if REWARD.fullmatch(name)}
@@ -145,6 +153,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ctrl-C or SIGTERM came: save and end, where completions are not to be used again."""
+        self.interrupted = any_rank(self.interrupted)
         if self.interrupted and state.global_step % args.num_iterations == 0:
             control.should_save = control.should_training_stop = True
 

@@ -1,0 +1,216 @@
+"""Several processes of one training run: gloo on the processor, tiny models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_models
+from test_train import config, one_thread, questions_in, rows_of, teach_letters
+from together import together
+
+from datagen.errors import Interrupted, UsageError
+from datagen.train.alarms import WINDOW
+from datagen.train.run import train
+
+__all__ = ["one_thread"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("tiny"), {}
+
+    def get(kind="causal"):
+        if kind not in made:
+            made[kind] = tiny_models.make(kind, folder / kind, teach=teach_letters)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def questions(tmp_path):
+    return questions_in(tmp_path / "set.jsonl", "q", 24)
+
+
+def interrupted_at(settings, rank, step):
+    """Trains; the process `rank` gets SIGTERM once `step` stands in the log."""
+    import threading
+
+    def wait():
+        log = settings.out / "train.jsonl"
+        while not log.exists() or f'"step": {step}, "accuracy"' not in log.read_text():
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if os.environ["RANK"] == str(rank):
+        threading.Thread(target=wait, daemon=True).start()
+    return train(settings)
+
+
+def test_two_processes_share_one_run_and_go_on_with_it_as_one(tiny, questions, tmp_path):
+    held_out = questions_in(tmp_path / "held_out.jsonl", "h", 5)  # which two processes cannot share evenly
+    options = {"held_out": held_out, "steps": 6, "beta": 0.04, "prompts_per_step": 3, "group_size": 4, "batch_size": 3}
+    whole = config(questions, tiny(), tmp_path / "whole", **options)
+    broken = config(questions, tiny(), tmp_path / "broken", **options)
+    first, second = together(train, 2, whole)
+    assert first["parameters_sha256"] == second["parameters_sha256"]
+    assert first["fingerprints"]["inputs"]["processes"] == 2
+    ended = together(interrupted_at, 2, broken, 1, 3)
+    assert [type(error) for error in ended] == [Interrupted, Interrupted]
+    resumed = together(train, 2, replace(broken, resume=True))
+    assert resumed[0]["parameters_sha256"] == first["parameters_sha256"]
+    rows = rows_of(whole.out)
+    assert rows_of(broken.out) == rows
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["held_out"]["n"] for row in rows if "held_out" in row] == [5, 5, 5, 5]
+    assert all(6 < sum(row["picked"].values()) <= 12 for row in rows if "loss" in row)  # of both processes
+    with pytest.raises(UsageError, match="processes was 2, now 1"):
+        train(replace(broken, resume=True))
+
+
+def test_a_checkpoint_counts_once_every_process_has_written_its_part(tiny, questions, tmp_path):
+    options = {"steps": 4, "save_every": 2}
+    once = config(questions, tiny(), tmp_path / "once", **options)
+    first, _ = together(train, 2, once)
+    state = json.loads((once.out / "run.json").read_text())
+    (once.out / "run.json").write_text(json.dumps(state | {"status": "running"}))
+    (once.out / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").unlink()
+    again, _ = together(train, 2, replace(once, resume=True))
+    assert [row["step"] for row in rows_of(once.out)] == [1, 2, 3, 4]
+    assert again["parameters_sha256"] == first["parameters_sha256"]
+    assert (once.out / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").exists()
+
+
+def scripted(settings):
+    """Trains on answers that depend on their place in the step alone; returns the parameters."""
+    from datagen.train import run
+    from datagen.train.trainer import Trainer
+
+    def said(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        first = self.accelerator.process_index * len(prompt_ids)
+        answers = ["A", "B", "C", "D D", "B A", ""]
+        picked = [answers[(first + number) * 7 % 6] + "<|im_end|>" for number in range(len(prompt_ids))]
+        return self._tokenizer(picked)["input_ids"], None
+
+    Trainer._generate_single_turn, found = said, {}
+    kept = run.parameters_hash
+
+    def parameters_hash(model):
+        found.update({name: parameter.detach().clone() for name, parameter in model.named_parameters()})
+        return kept(model)
+
+    run.parameters_hash = parameters_hash
+    train(settings)
+    return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+@pytest.mark.parametrize("options", [{"loss": "grpo", "beta": 0.1}, {"loss": "dapo"}], ids=["grpo", "dapo"])
+def test_two_processes_do_what_one_does_with_batches_of_twice_the_size(tiny, questions, tmp_path, options):
+    import numpy as np
+
+    options |= {"steps": 3, "prompts_per_step": 3, "group_size": 4, "learning_rate": 1e-3, "save_every": 3}
+    one = config(questions, tiny(), tmp_path / "one", batch_size=6, **options)
+    two = config(questions, tiny(), tmp_path / "two", batch_size=3, **options)
+    [alone] = together(scripted, 1, one)
+    both = together(scripted, 2, two)
+    for mine, theirs in zip(rows_of(one.out), rows_of(two.out), strict=True):
+        for name in ("accuracy", "reward", "length", "loss", "grad_norm"):
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-6, rel=1e-4), name
+        assert mine["picked"] == theirs["picked"]
+    assert sum(row["accuracy"] for row in rows_of(one.out)) > 0
+    moved = 0.0
+    for found in both:
+        assert found.keys() == alone.keys()
+        for name, tensor in found.items():
+            np.testing.assert_allclose(tensor, alone[name], atol=2e-5)
+    from transformers import AutoModelForCausalLM
+
+    for name, tensor in AutoModelForCausalLM.from_pretrained(tiny()).named_parameters():
+        moved = max(moved, float(np.abs(tensor.detach().numpy() - alone[name]).max()))
+    assert moved > 1e-3
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["qwen2_5_omni", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("qwen3_omni_moe", "qwen2_audio"))],
+)
+def test_models_that_listen_are_tuned_by_two_processes(tiny, questions, tmp_path, kind):
+    options = {"method": "lora", "steps": 2, "learning_rate": 1e-2}
+    first, second = together(train, 2, config(questions, tiny(kind), tmp_path / "out", **options))
+    assert first["parameters_sha256"] == second["parameters_sha256"]
+    assert (tmp_path / "out" / "model" / "config.json").exists()
+    assert (tmp_path / "out" / "adapter" / "adapter_config.json").exists()
+
+
+def test_an_alarm_ends_the_run_in_every_process(tiny, questions, tmp_path):
+    options = {"prompt": "omni-r1", "steps": WINDOW + 10, "max_tokens": 1, "prompts_per_step": 2, "save_every": 100,
+               "stop_on": ("zero-reward",)}  # fmt: skip
+    found = together(train, 2, config(questions, tiny(), tmp_path / "out", **options))
+    assert [state["steps"] for state in found] == [WINDOW, WINDOW]
+    assert found[0]["stopped"].startswith("zero-reward")
+
+
+# ── what is wrong ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def of_its_own(settings):
+    """Each process is given another set."""
+    return train(replace(settings, data=Path(settings.data).with_name(f"set{os.environ['RANK']}.jsonl")))
+
+
+def test_processes_that_were_given_other_sets_say_so(tiny, tmp_path):
+    for rank in range(2):
+        questions_in(tmp_path / f"set{rank}.jsonl", f"r{rank}", 24)
+    found = together(of_its_own, 2, config(tmp_path / "set.jsonl", tiny(), tmp_path / "out"))
+    assert [type(error) for error in found] == [UsageError, UsageError]
+    assert "process 1 has data" in str(found[0])
+    assert "process 0 has data" in str(found[1])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_by_all(tiny, questions, tmp_path):
+    once = config(questions, tiny(), tmp_path / "out", steps=1, save_every=1)
+    together(train, 2, once)
+    found = together(train, 2, once)
+    assert [type(error) for error in found] == [UsageError, UsageError]
+    assert all("holds a run: go on with it by --resume" in str(error) for error in found)
+
+
+def sized(options):
+    return config("set.jsonl", "m", Path("out"), **options)
+
+
+def test_the_batches_of_all_processes_must_divide_the_step():
+    found = together(sized, 2, {"prompts_per_step": 3, "group_size": 4, "batch_size": 4})
+    assert "--batch-size 4 in 2 processes: does not divide the 12 completions" in str(found[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+         "--mixed_precision", "no", "--dynamo_backend", "no", "--no_python"),
+        ("torch.distributed.run", "--nproc-per-node", "2", "--no-python"),
+    ],
+    ids=["accelerate", "torchrun"],
+)  # fmt: skip
+def test_launchers_start_the_command_and_one_process_speaks(tiny, questions, tmp_path, launcher):
+    call = [sys.executable, "-c", "from datagen.cli import main; main()", "train", "--data", questions,
+            "--model", tiny(), "--out", tmp_path / "out", "--steps", "2", "--prompts-per-step", "2",
+            "--group-size", "4", "--batch-size", "4", "--max-tokens", "3", "--prompt", "letters", "--json"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, *call], capture_output=True, text=True, timeout=250, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert (found["status"], found["fingerprints"]["inputs"]["processes"]) == ("done", 2)
