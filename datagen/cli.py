@@ -469,7 +469,7 @@ def train_command(
     rewards: Annotated[
         str, typer.Option(help="Of accuracy, format, concise, overlong, each NAME or NAME=WEIGHT, comma-separated.")
     ] = "accuracy",
-    loss: Annotated[str, typer.Option(help="grpo, dr_grpo, dapo or bnpo, of trl.")] = "grpo",
+    loss: Annotated[str, typer.Option(help="grpo, dr_grpo, dapo, bnpo or gspo, of trl.")] = "grpo",
     beta: Annotated[float, typer.Option(help="Weight of the divergence from the reference.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 1000,
     prompts_per_step: Annotated[int, typer.Option(help="Questions of one step.")] = 16,

@@ -134,27 +134,30 @@ def test_a_group_too_long_for_one_row_takes_more(policy, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen2_audio"])
-def test_audio_is_heard_by_every_answer(policy, kind):
+def test_audio_is_heard_by_every_answer(policy, tmp_path, kind):
     import numpy as np
+    import soundfile
     import torch
 
-    from datagen.llm.local_model import LocalModel
     from datagen.llm.weights import open_folder
+    from datagen.train.audio import Recording
+    from datagen.train.listening import FIRST, Listener
 
     model = policy(kind)
-    local = LocalModel(open_folder(model.name_or_path, audio=True), "cpu")
-    sound = local.sound(np.random.default_rng(0).standard_normal(16_000).astype("float32"))
-    places = torch.full((sound.tokens,), local.processor.audio_token_id)
-    asked = Group(torch.cat([drawn(5), places, drawn(4)]), [drawn(3, seed=1), drawn(6, seed=2)])
+    folder = open_folder(model.name_or_path, audio=True)
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000, "PCM_16")
+    listener = Listener(folder, [recording := Recording(tmp_path / "noise.wav", sha256="noise")])
+    part = {"type": "audio", "recording": recording}
+    heard = torch.tensor(listener.ids([{"role": "user", "content": [part, {"type": "text", "text": "What?"}]}]))
+    asked = Group(heard, [drawn(3, seed=1), drawn(6, seed=2)])
+    plain = Group(heard.where(heard < FIRST, listener.local.processor.audio_token_id), asked.completions)
+    features = listener.local.sound(soundfile.read(tmp_path / "noise.wav", dtype="float32")[0]).features
     with torch.no_grad():
-        heard = local._encoded(sound)
-    asked = Group(asked.prompt, asked.completions, heard)
-    apart, relative = compare(model, [asked], **sound.features)
-    assert apart <= 1e-5
-    assert relative <= 1e-4
-    with torch.no_grad():
-        mixed = log_probabilities(model, [groups()[0], asked], TEMPERATURE).log_probs
-        alone = log_probabilities(model, [asked], TEMPERATURE).log_probs
-        deaf = log_probabilities(model, [Group(asked.prompt, asked.completions)], TEMPERATURE).log_probs
-    torch.testing.assert_close(mixed[3:, :6], alone, atol=1e-5, rtol=0)
-    assert (deaf - alone).abs().max() > 1e-3
+        wanted = [row for row, _ in plainly(model, [plain], **features)]
+        deaf = log_probabilities(model, [plain], TEMPERATURE).log_probs
+        listener.attach(model)
+        found = log_probabilities(model, [groups()[0], asked], TEMPERATURE).log_probs[3:]
+    for row, one, unheard in zip(found, wanted, deaf, strict=True):
+        torch.testing.assert_close(row[: len(one)], one, atol=1e-5, rtol=0)
+        assert (unheard[: len(one)] - one).abs().max() > 1e-3
+    listener.close()

@@ -104,6 +104,14 @@ def test_what_is_overridden_is_as_it_was_when_it_was_written():
         "_tokenize_prompts": ["self", "prompts"],
         "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+        "_generate": ["self", "prompts"],
+        "_prepare_inputs": ["self", "generation_batch"],
+        "_compute_loss": ["self", "model", "inputs"],
+        "_get_per_token_logps_and_entropies": [
+            "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
+            "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask",
+            "spatial_shapes", "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+        ],
         "prediction_step": ["self", "model", "inputs", "prediction_loss_only", "ignore_keys"],
     }  # fmt: skip
     assert {name: list(inspect.signature(getattr(GRPOTrainer, name)).parameters) for name in expected} == expected

@@ -40,11 +40,9 @@ class Group:
     """One prompt and the answers to it."""
 
     prompt: Tensor
-    """int64 (tokens,), one or more, not padded; a place of audio holds the model's audio token."""
+    """int64 (tokens,), one or more, not padded; places of audio have the ids of `listening`."""
     completions: Sequence[Tensor]
     """int64 (tokens,) each, one or more, not padded, with the token that ends it where it has one."""
-    heard: Tensor | None = None
-    """(places, hidden): what the audio tower made of the audio, in the order of its places in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def log_probabilities(model: Any, groups: Sequence[Group], temperature: float = 
 
 def one_row_each(groups: Sequence[Group]) -> list[Group]:
     """The same completions, each behind a prompt of its own."""
-    return [Group(group.prompt, [answer], group.heard) for group in groups for answer in group.completions]
+    return [Group(group.prompt, [answer]) for group in groups for answer in group.completions]
 
 
 # ── the layout ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,11 +93,11 @@ def _rows(group: Group) -> Iterator[Group]:
     length = start = len(group.prompt) - 1
     for answer in group.completions:
         if part and length + len(answer) > LONGEST:
-            yield Group(group.prompt, part, group.heard)
+            yield Group(group.prompt, part)
             part, length = [], start
         part.append(answer)
         length += len(answer)
-    yield Group(group.prompt, part, group.heard)
+    yield Group(group.prompt, part)
 
 
 def _packed(rows: Sequence[Group]) -> tuple[dict[str, Any], list[int]]:
@@ -114,11 +112,9 @@ def _packed(rows: Sequence[Group]) -> tuple[dict[str, Any], list[int]]:
     causal = torch.ones(length, length, dtype=torch.bool, device=part.device).tril()
     seen = causal & ((part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None]))
     answers = [answer for row in rows for answer in row.completions]
-    heard = [row.heard for row in rows if row.heard is not None]
     inputs = {
         "input_ids": pad_sequence(ids, batch_first=True), "position_ids": pad_sequence(positions, batch_first=True),
         "attention_mask": seen[:, None], "kept": (part.flatten() > 0).nonzero()[:, 0], "said": torch.cat(answers),
-        "heard": torch.cat(heard) if heard else None,
     }  # fmt: skip
     return inputs, [len(answer) for answer in answers]
 
@@ -147,18 +143,10 @@ def _unpacked(values: Tensor, lengths: Sequence[int]) -> Tensor:
 # ── within the model ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _forward_packed(
-    model: Any, kept: Tensor, said: Tensor, input_ids: Tensor, heard: Tensor | None, temperature: float, **inputs: Any
-) -> Any:
+def _forward_packed(model: Any, kept: Tensor, said: Tensor, temperature: float, **inputs: Any) -> Any:
     """`kept`: int64 (n,), the places of the flattened rows that say something; `said`: int64 (n,), what."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    if heard is None:
-        inputs["input_ids"] = input_ids
-    else:
-        embeddings = model.get_input_embeddings()(input_ids)
-        places = (input_ids == _audio_token(model.config))[..., None]
-        inputs["inputs_embeds"] = embeddings.masked_scatter(places, heard.to(embeddings))
     hidden = model.base_model(**inputs).last_hidden_state
     log_probs, entropy = _head(model, hidden.flatten(0, 1)[kept], said, temperature)
     return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy)
@@ -179,8 +167,3 @@ def _head(model: Any, hidden: Tensor, said: Tensor, temperature: float) -> tuple
             hidden, weight, bias, said, temperature, TILE, None, 1.0, ("log_probs", "entropy")
         )
     return found[0], found[1]
-
-
-def _audio_token(config: Any) -> int:
-    found = getattr(config, "audio_token_id", None)
-    return int(config.audio_token_index if found is None else found)

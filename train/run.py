@@ -49,7 +49,9 @@ __all__ = ["Config", "train"]
 
 OBJECTIVES = ("sampled",)
 METHODS = ("lora", "full")
-LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo")
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "gspo")
+GSPO = {"importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4}
+"""What makes grpo GSPO (arXiv 2507.18071, section 5.1)."""
 CHECKPOINTS = 2
 """Kept; the older one is there while the newer is written."""
 TOKEN = 4
@@ -206,6 +208,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
         save_tuned(config, policy, trainer, run.path, save)
     seconds = time.monotonic() - started
     found |= {"held_out_last": watch.last_held_out, "alarms": sorted(watch.ever), "peak_bytes": peak_memory()}
+    found["shared_prompt"] = trainer.sharing
     run.save(status="done", **found, seconds=seconds)
     if first():
         write_page(run.path)
@@ -365,7 +368,8 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
         gradient_accumulation_steps=config.completions // (config.batch_size * world_size()),
         num_iterations=config.iterations,
         num_generations=config.group_size, max_completion_length=config.max_tokens, temperature=config.temperature,
-        learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta, loss_type=config.loss,
+        learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta,
+        loss_type=config.loss.replace("gspo", "grpo"), **(GSPO if config.loss == "gspo" else {}),
         reward_weights=list(parse_rewards(config.rewards).values()), router_aux_loss_coef=0.0,
         logging_steps=1, save_strategy="steps", save_steps=config.save_every, save_total_limit=CHECKPOINTS,
         eval_strategy="steps" if asks else "no", eval_steps=config.eval_every, eval_on_start=asks and begins,

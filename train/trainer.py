@@ -4,12 +4,19 @@
     __init__                          the reference is a model that we made, where trl makes one from the model's name
     _generate_and_score_completions   a place of the run becomes its prompt, choices and gold (`data.Deck`); advantages
                                       that are rounding alone become 0
-    _generate_single_turn             greedy while the held-out set is asked
+    _generate                         packed rows are compared with trl's on the first batch
+    _prepare_inputs                   the answers to one prompt stay together, where trl shuffles them
+    _generate_single_turn             each prompt is run once for all its answers; greedy for the held-out set
+    _get_per_token_logps_and_entropies
+                                      the answers to one prompt share one run of it (`packing`), unless the comparison
+                                      finds them to be other than trl's
+    _compute_loss                     rows without an advantage are left out of the forward where beta is 0: their loss
+                                      and gradient are 0, and they still count in the denominators
     _calculate_rewards                what was answered is counted, beside what it is worth
     _load_from_checkpoint             a thinker's weights are read under the names that they were written by
     prediction_step                   no loss of the held-out set, which says nothing
 
-The loss, the advantages and the optimizer are trl's own.
+The losses, the advantages and the optimizer are trl's own.
 """
 
 from __future__ import annotations
@@ -22,17 +29,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate.utils import gather_object, is_peft_model
+from torch import Tensor
 from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model, split_tensor_dict
 
 from datagen.llm.local_model import load_weights
 from datagen.llm.weights import Folder
 from datagen.multiple_choice import letter
 from datagen.statistics import share
+from datagen.train.packing import give_head
 from datagen.train.rewards import answer_of
+from datagen.train.sharing import (
+    COMPARED_ROWS,
+    compared_parameters,
+    comparison,
+    padded,
+    prefilled_once,
+    say_apart,
+    score,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,8 +151,18 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             max_new_tokens=self.max_completion_length, do_sample=False, eos_token_id=self.eos_token_ids,
             pad_token_id=self._tokenizer.pad_token_id, disable_compile=True,
         )  # fmt: skip
+        give_head(self._bare(self.model))
         if reference is not None:
+            give_head(reference)
             self.ref_model = self._prepared(reference)
+        self.sharing: dict[str, Any] | None = None
+        """Of the first batch: `sharing.comparison` of packed rows and trl's."""
+        self._idle: Tensor | None = None
+        """bool (rows,): which rows are left out of the forward, while such a loss is computed."""
+        self._settled: Tensor | None = None
+        """(rows, longest): the log-probabilities that they have nevertheless."""
+        self._entropies: Tensor
+        """Sum over the tokens of the rows that were run."""
 
     def _prepared(self, reference: Any) -> Any:
         """What trl does with the reference that it makes."""
@@ -164,13 +193,14 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             ids.append(ids[-1] if again else self.listener.ids(prompt))
         return ids, None, {}
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
         if self.model.training:
-            return super()._generate_single_turn(*args, **kwargs)
+            with prefilled_once(self._bare(self.model), prompt_ids):
+                return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         sampled: tuple[Any, Any] = self.generation_config, self.generation_kwargs
         self.generation_config, self.generation_kwargs = self._greedy, {"do_sample": False}
         try:
-            return super()._generate_single_turn(*args, **kwargs)
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         finally:
             self.generation_config, self.generation_kwargs = sampled
 
@@ -211,6 +241,95 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         folder = Folder(path, path.name, json.loads((path / "config.json").read_text(encoding="utf-8")))
         loaded = load_weights(folder, str(self.model.dtype).removeprefix("torch."))
         self.model.load_state_dict(loaded.state_dict())
+
+    # ── one run of a prompt for all its answers ──────────────────────────────────────────────────────────────────────
+
+    def _bare(self, model: Any) -> Any:
+        """transformers' own model, without what accelerate and peft put around it."""
+        model = self.accelerator.unwrap_model(model)
+        return model.get_base_model() if is_peft_model(model) else model
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """trl's, without its shuffle: all that is generated at once is one step of the optimizer, in any order."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            made = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs: Any = split_tensor_dict(made, parts)
+        return self._buffered_inputs[self._step % parts]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if self.beta or not self.shares:
+            return super()._compute_loss(model, inputs)
+        idle = inputs["advantages"] == 0
+        self._idle, self._settled = idle, inputs.get("old_per_token_logps")
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self._idle = self._settled = None
+        self._log_entropy(inputs["completion_mask"][~idle].sum())
+        return loss
+
+    def _log_entropy(self, tokens: Tensor) -> None:
+        """That of the rows that were run, in place of what trl made of the rest."""
+        total, count = self.accelerator.reduce(torch.stack([self._entropies, tokens.float()]), reduction="sum").tolist()
+        logged = self._metrics["train"]["entropy"]
+        logged.pop()
+        if count:
+            logged.append(total / count)
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        made = super()._generate(prompts)
+        if self.sharing is None and self.model.training:
+            self.sharing = self._compared(*made[:2])
+        return made
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows are packed."""
+        return self.sharing is not None and bool(self.sharing["used"])
+
+    def _compared(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """`sharing.comparison` on the first rows of a batch; used in all processes or in none."""
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled  # no process holds a whole gradient
+        model = self.model_wrapped if sharded else self.accelerator.unwrap_model(self.model)
+        ids, mask, longest = padded(prompts[:COMPARED_ROWS], answers[:COMPARED_ROWS], self.accelerator.device)
+        with torch.set_grad_enabled(not sharded):
+            theirs, _, _ = super()._get_per_token_logps_and_entropies(model, ids, mask, longest)
+            ours, _ = self._score(model, ids, mask, longest)
+        rough = self.args.bf16 or self.args.fp16 or model.dtype != torch.float32
+        parameters = [] if sharded else compared_parameters(model)
+        found = comparison(ours, theirs, mask[:, -longest:], parameters, rough)
+        found["used"] = all(gather_object([found["used"]]))
+        if not found["used"]:
+            say_apart(found)
+        return found
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, batch_size: int | None = None,
+        compute_entropy: bool = False, **others: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+        """Equal to trl's, but for the rows that are left out."""
+        if not self.shares:
+            plain: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+            )
+            return plain
+        size = batch_size or len(input_ids)
+        parts = [
+            self._score(model, ids, mask, logits_to_keep)
+            for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True)
+        ]
+        log_probs, entropy = (torch.cat(values) for values in zip(*parts, strict=True))
+        self._entropies = entropy.sum()
+        return log_probs, entropy if compute_entropy else None, None
+
+    def _score(self, model: Any, ids: Tensor, mask: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+        settled = torch.zeros(len(ids), longest, device=ids.device) if self._settled is None else self._settled
+        rows = range(len(ids)) if self._idle is None else (~self._idle).nonzero()[:, 0].tolist()
+        with self.accelerator.autocast():
+            return score(model, ids, mask, longest, self.temperature, rows, settled)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
