@@ -443,6 +443,11 @@ def eval_command(
         raise typer.Exit(1)
 
 
+def number_or_word(value: str | int) -> int | str:
+    """A whole number, or what was said instead."""
+    return int(value) if str(value).isdigit() else value
+
+
 @app.command("train")
 def train_command(
     data: Annotated[str, typer.Option(help="A run, a dataset folder, an exported file, or a Hub id.")],
@@ -455,7 +460,13 @@ def train_command(
         Path | None, typer.Option(help="Folder of the clips, for audio and mixed.  [default: the run's own]")
     ] = None,
     audio_share: Annotated[float, typer.Option(help="Share of the questions that are heard, for mixed.")] = 0.5,
-    objective: Annotated[str, typer.Option(help="sampled: GRPO on answers that the policy samples.")] = "sampled",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="sampled: GRPO on answers that the policy samples; exact: its expected update, without sampling; "
+            "choice: the right one against the others; supervised: the right answer's text."
+        ),
+    ] = "sampled",
     held_out: Annotated[
         str | None,
         typer.Option(
@@ -473,8 +484,15 @@ def train_command(
     beta: Annotated[float, typer.Option(help="Weight of the divergence from the reference.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 1000,
     prompts_per_step: Annotated[int, typer.Option(help="Questions of one step.")] = 16,
-    group_size: Annotated[int, typer.Option(help="Answers sampled for each of them.")] = 8,
-    batch_size: Annotated[int, typer.Option(help="Answers of one forward and backward.")] = 8,
+    group_size: Annotated[
+        Any,
+        typer.Option(
+            parser=number_or_word, metavar="INTEGER", help="Answers sampled for each of them; for exact also inf."
+        ),
+    ] = 8,
+    batch_size: Annotated[
+        int, typer.Option(help="Answers of one forward and backward; questions where none are sampled.")
+    ] = 8,
     iterations: Annotated[int, typer.Option(help="Steps that use the same answers.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Limit of an answer.")] = 64,
     temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,

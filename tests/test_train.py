@@ -85,7 +85,8 @@ def config(questions, model, out, **changes):
 
 def rows_of(out):
     rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    times = ("seconds", "elapsed", "training")
+    return [{name: value for name, value in row.items() if name not in times} for row in rows]
 
 
 # ── the contract with trl ────────────────────────────────────────────────────────────────────────────────────────────
@@ -360,7 +361,7 @@ def call(monkeypatch, capsys, *words):
         (("--audio", "."), "--audio .: --modality text hears nothing"),
         (("--modality", "song"), "--modality 'song': use text or caption or audio or mixed"),
         (("--audio-share", "0"), "--audio-share 0.0: give a share above 0"),
-        (("--objective", "exact"), "--objective 'exact': use sampled"),
+        (("--objective", "guess"), "--objective 'guess': use sampled or exact or choice or supervised"),
         (("--modality", "caption"), "(caption_missing 24"),
         (("--loss", "ppo"), "--loss 'ppo': use grpo or dr_grpo"),
         (("--batch-size", "7"), "--batch-size 7: does not divide the 128 completions"),

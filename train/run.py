@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "train"]
 
-OBJECTIVES = ("sampled",)
+OBJECTIVES = ("sampled", "exact", "choice", "supervised")
 METHODS = ("lora", "full")
 LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "gspo")
 GSPO = {"importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4}
@@ -81,7 +82,8 @@ class Config:
     beta: float = 0.0
     steps: int = 1000
     prompts_per_step: int = 16
-    group_size: int = 8
+    group_size: int | str = 8
+    """A number, or `inf`, which only the exact objective takes."""
     batch_size: int = 8
     iterations: int = 1
     max_tokens: int = 64
@@ -102,8 +104,7 @@ class Config:
                      "save_every"):  # fmt: skip
             if getattr(self, flag) < 1:
                 raise UsageError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: give 1 or more")
-        if self.group_size < 2:
-            raise UsageError(f"--group-size {self.group_size}: give 2 or more: answers of a group are compared")
+        self._check_objective()
         for flag in ("temperature", "learning_rate"):
             if not 0 < getattr(self, flag) < float("inf"):
                 raise UsageError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: give a number above 0")
@@ -115,10 +116,12 @@ class Config:
             raise UsageError(f"--beta {self.beta}: give 0 or more")
         if self.completions % (self.batch_size * world_size()):
             several = f" in {world_size()} processes" if world_size() > 1 else ""
+            rows, made = "questions", f"--prompts-per-step {self.prompts_per_step}"
+            if self.objective == "sampled":
+                rows, made = "completions", f"{made} times --group-size {self.group_size}"
             raise UsageError(
-                f"--batch-size {self.batch_size}{several}: does not divide the {self.completions} completions of a "
-                f"step (--prompts-per-step {self.prompts_per_step} times --group-size {self.group_size}): give a "
-                "divisor"
+                f"--batch-size {self.batch_size}{several}: does not divide the {self.completions} {rows} of a step "
+                f"({made}): give a divisor"
             )
         if self.save_every % self.iterations:
             raise UsageError(
@@ -139,6 +142,22 @@ class Config:
                 raise UsageError(f"--stop-on {name!r}: use {', '.join(ALARMS)}")
         parse_rewards(self.rewards)
 
+    def _check_objective(self) -> None:
+        whole = isinstance(self.group_size, int) and self.group_size >= 2
+        if not whole and (self.objective, self.group_size) != ("exact", "inf"):
+            other = ", or inf" if self.objective == "exact" else ""
+            raise UsageError(f"--group-size {self.group_size}: give 2 or more{other}: answers of a group are compared")
+        if self.objective == "sampled":
+            return
+        fixed = {"think": False, "rewards": "accuracy", "loss": "grpo", "beta": 0.0, "iterations": 1}
+        if self.objective != "exact":
+            fixed["temperature"] = 1.0
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise UsageError(
+                    f"--{name} {getattr(self, name)}: is not for --objective {self.objective}: leave it out"
+                )
+
     @property
     def style(self) -> Style:
         """Of the prompts."""
@@ -151,8 +170,8 @@ class Config:
 
     @property
     def completions(self) -> int:
-        """Sampled for one step."""
-        return self.prompts_per_step * self.group_size
+        """Rows of one step: sampled completions, or questions where nothing is sampled."""
+        return self.prompts_per_step * (int(self.group_size) if self.objective == "sampled" else 1)
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -198,6 +217,8 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
         trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
     run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
     with closing(trainer.listener), stopping(watch), quiet():
+        if config.objective == "exact" and not checkpoint:
+            run.save(start=look(config, trainer))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     step = trainer.state.global_step
     if watch.interrupted and step < config.steps:
@@ -305,6 +326,24 @@ def list_left_out(out: Path, questions: Material) -> None:
     replace_text(out / "left_out.jsonl", "".join(lines))
 
 
+def look(config: Config, trainer: Trainer) -> dict[str, Any]:
+    """What the policy passes before it is trained; says where that is too little for any GRPO."""
+    from datagen.train.objectives import NO_SIGNAL, Enumerated
+    from datagen.train.watch import say
+
+    assert isinstance(trainer, Enumerated)
+    found = trainer.look()
+    covered = f", {found['coverage']:.0%} of it enumerated" if found["coverage"] is not None else ""
+    say(f"pass probability {found['p']:.2g}; of sampled answers {found['sampled']:.1%} pass{covered}")
+    if found["no_signal"]:
+        say(
+            f"in {found['no_signal']} of {found['questions']} questions it is below {NO_SIGNAL:g}: neither exact nor "
+            "sampled GRPO learns from these; warm up first: datagen train --objective supervised --steps 20 "
+            f"--data {config.data} --model {config.model} --out {config.out}-warm, then --model {config.out}-warm/model"
+        )
+    return found
+
+
 # ── the trainer ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -316,12 +355,14 @@ def make_trainer(
     from transformers import PrinterCallback
 
     from datagen.train.listening import Listener
+    from datagen.train.objectives import Enumerated
     from datagen.train.trainer import Answered, Trainer
     from datagen.train.watch import Watch
 
     answered = Answered()
     step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    watch = Watch(config.out / "train.jsonl", answered, config.stop_on, step)
+    questions_a_step = config.prompts_per_step / config.iterations
+    watch = Watch(config.out / "train.jsonl", answered, config.stop_on, step, questions_a_step)
     deck, asked = decks_of(config, questions, held_out)
     heard = [r for each in (deck, asked) if each for e in each.examples for r in e.recordings]
     listener = Listener(policy.folder, heard, config.prompts_per_step)
@@ -334,7 +375,10 @@ def make_trainer(
             listener.attach(each)
     lora = policy.adapters(model, config.lora_rank) if config.method == "lora" else None
     groups = -(-config.steps // config.iterations) * config.prompts_per_step
-    trainer = Trainer(
+    kind: Any = Trainer
+    if config.objective != "sampled":
+        kind = partial(Enumerated, objective=config.objective, group_size=float(config.group_size))
+    trainer: Trainer = kind(
         model=model, args=arguments, processing_class=policy.tokenizer, peft_config=lora,
         reference=reference, listener=listener,
         reward_funcs=reward_functions(list(parse_rewards(config.rewards)), config.max_tokens),
@@ -362,12 +406,16 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
     from trl import GRPOConfig
 
     gpu = torch.cuda.is_available()
+    # trl wants groups of two or more also where nothing is sampled
+    groups = {"num_generations": 2, "steps_per_generation": 2}
+    if config.objective == "sampled":
+        groups = {"num_generations": int(config.group_size)}
     return GRPOConfig(
         output_dir=str(config.out / "checkpoints"), seed=config.seed, data_seed=config.seed, shuffle_dataset=False,
         max_steps=config.steps, per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.completions // (config.batch_size * world_size()),
         num_iterations=config.iterations,
-        num_generations=config.group_size, max_completion_length=config.max_tokens, temperature=config.temperature,
+        **groups, max_completion_length=config.max_tokens, temperature=config.temperature,
         learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta,
         loss_type=config.loss.replace("gspo", "grpo"), **(GSPO if config.loss == "gspo" else {}),
         reward_weights=list(parse_rewards(config.rewards).values()), router_aux_loss_coef=0.0,

@@ -80,7 +80,7 @@ class Answered:
     conditions: dict[int, str] = field(default_factory=dict)
     """The same place → what was heard."""
     groups: int = 0
-    no_signal: int = 0
+    no_signal: float = 0
     """Groups whose answers are all right or all wrong: their raw accuracy, whatever other rewards say."""
     picked: Counter[str] = field(default_factory=Counter)
     """Letter of the place where a chosen answer was shown → how often; the choices themselves are permuted."""
@@ -95,10 +95,14 @@ class Answered:
             groups.setdefault(row["place"], set()).add(row["right"])
             self.completions += 1
             if row["pick"] is not None:
-                self.picked[letter(row["pick"])] += 1
-                self.expected.update({letter(place): 1 / row["n"] for place in range(row["n"])})
+                self.choose(row["pick"], row["n"])
         self.groups += len(groups)
         self.no_signal += sum(len(outcomes) == 1 for outcomes in groups.values())
+
+    def choose(self, pick: int, n: int) -> None:
+        """One answer that is the choice at place `pick` of `n`."""
+        self.picked[letter(pick)] += 1
+        self.expected.update({letter(place): 1 / n for place in range(n)})
 
     def taken(self) -> dict[str, Any]:
         """The figures of the training groups for one row of the log; counting begins anew."""

@@ -37,7 +37,7 @@ NAMES = {
     "rewards/accuracy/mean": "accuracy", "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate",
     "reward": "reward", "reward_std": "reward_std", "entropy": "entropy", "kl": "kl",
     "completions/mean_length": "length", "completions/clipped_ratio": "clipped", "step_time": "seconds",
-    "num_tokens": "tokens",
+    "num_tokens": "tokens", "log_p": "log_p",
 }  # fmt: skip
 """What trl logs → what a row calls it."""
 REWARD = re.compile(r"rewards/(?!accuracy/)\w+/mean")
@@ -46,9 +46,14 @@ REWARD = re.compile(r"rewards/(?!accuracy/)\w+/mean")
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
     """Writes train.jsonl, raises alarms, and ends the run where a signal or an alarm asks for it."""
 
-    def __init__(self, file: Path, answered: Answered, stop_on: Sequence[str], step: int) -> None:
-        """`step`: where the run goes on; rows of later steps, which a kill left behind, are taken away."""
-        self.file, self.answered, self.stop_on = file, answered, stop_on
+    def __init__(self, file: Path, answered: Answered, stop_on: Sequence[str], step: int, questions: float) -> None:
+        """`step`: where the run goes on; rows of later steps, which a kill left behind, are taken away.
+
+        `questions`: new ones that a step sees.
+        """
+        self.file, self.answered, self.stop_on, self.questions = file, answered, stop_on, questions
+        self.began, self.elapsed, self.training = time.monotonic(), 0.0, 0.0
+        """Seconds: when this call began; of earlier calls; in steps, which leaves out held-out askings and saving."""
         self.interrupted = False
         self.said = time.monotonic()
         self.stopped = ""
@@ -64,8 +69,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         kept = [row for row in read_log(self.file) if row["step"] <= step]
         for row in kept:
             self._see(row)
+            self.elapsed, self.training = row.get("elapsed", self.elapsed), row.get("training", self.training)
         if first():
             replace_text(self.file, "".join(f"{json.dumps(row)}\n" for row in kept))
+
+    def _cost(self, step: int) -> dict[str, float]:
+        """What has been spent until now, also by the calls that this one goes on from."""
+        elapsed = self.elapsed + time.monotonic() - self.began
+        return {
+            "questions": round(step * self.questions), "elapsed": round(elapsed, 3), "training": round(self.training, 3)
+        }  # fmt: skip
 
     def _see(self, row: dict[str, Any]) -> None:
         if "alarm" in row:
@@ -104,7 +117,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         row = {"step": state.global_step}
         row |= {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
         row |= {f"reward_{name.split('/')[1]}": logs[name] for name in logs if REWARD.fullmatch(name)}
-        self._write(row | self.answered.taken())
+        self._write(row | self.answered.taken() | self._cost(state.global_step))
         self._tell(state)
         for name, line in self._alarms().items():
             if name not in self.raised:
@@ -138,9 +151,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         found, samples = self.answered.held_out(), self.answered.samples
         self.answered.samples = {}
         if state.is_world_process_zero:
-            self._write(
-                {"step": state.global_step, "held_out": found, "samples": [row for _, row in sorted(samples.items())]}
-            )
+            answers = [row for _, row in sorted(samples.items())]
+            row = {"step": state.global_step, "held_out": found, "samples": answers}
+            self._write(row | self._cost(state.global_step))
             write_page(self.file.parent, peak_memory())
             by_condition = {"": found} if "n" in found else {f" {name}": one for name, one in found.items()}
             told = ",".join(f"{name} {one['correct']}/{one['n']}" for name, one in by_condition.items())
@@ -151,8 +164,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
         if state.is_world_process_zero:
             write_page(self.file.parent, peak_memory())
 
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The clock of `training` goes on."""
+        self.step_began = time.monotonic()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ctrl-C or SIGTERM came: save and end, where completions are not to be used again."""
+        self.training += time.monotonic() - self.step_began
         self.interrupted = any_rank(self.interrupted)
         if self.interrupted and state.global_step % args.num_iterations == 0:
             control.should_save = control.should_training_stop = True
