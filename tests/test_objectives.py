@@ -252,15 +252,18 @@ def test_what_is_enumerated_has_the_probabilities_of_the_model_alone(tiny, quest
 
 
 def test_the_look_before_says_what_is_passed_and_how_much_of_it_is_enumerated(tiny, questions, tmp_path):
+    from datagen.train.run import quiet
+
     trainer = made(questions, tiny, tmp_path / "out")
     state = torch.get_rng_state()
-    found = trainer.look()
+    with quiet():
+        found, again = trainer.look(), trainer.look()
     assert torch.equal(torch.get_rng_state(), state)
     assert 0.1 < found["p"] < 0.4  # taught to say each of four letters about as often
     assert 0.5 < found["coverage"] < 2
     assert found["no_signal"] == 0
     assert found["coverage"] == found["p"] / found["sampled"]
-    assert trainer.look() == found
+    assert again == found
 
 
 def test_where_nothing_passes_a_warm_start_is_offered(tiny, questions, tmp_path, capsys):
@@ -308,13 +311,14 @@ def interrupt_after(log, step):
 
 def test_a_policy_that_never_passes_is_warmed_up_and_then_learns_from_what_it_would_say(tiny, tmp_path):
     path = tmp_path / "set.jsonl"
-    rows = [{"id": f"q{n}", "question": "Hm?", "choices": ["b", "d"], "answer": "b"} for n in range(24)]
+    rows = [{"id": f"q{n}", "question": "Hm?", "choices": ["bell", "dog"], "answer": "bell"} for n in range(24)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = {"prompt": "omni-r1", "steps": 25, "prompts_per_step": 4, "batch_size": 4, "learning_rate": 3e-3}
+    options = {"prompt": "omni-r1", "steps": 25, "prompts_per_step": 4, "batch_size": 4, "learning_rate": 3e-3,
+               "max_tokens": 8}  # fmt: skip
     run = config(path, tiny, tmp_path / "cold", **options)
     assert train(run)["start"]["no_signal"] == 8
     assert accuracies(run)[-1] < NO_SIGNAL
-    warm = config(path, tiny, tmp_path / "warm", objective="supervised", **options | {"steps": 8})
+    warm = config(path, tiny, tmp_path / "warm", objective="supervised", **options | {"steps": 15})
     train(warm)
     run = config(path, tmp_path / "warm/model", tmp_path / "out", **options)
     start = train(run)["start"]
@@ -326,7 +330,7 @@ def test_a_policy_that_never_passes_is_warmed_up_and_then_learns_from_what_it_wo
 
 def test_a_choice_is_learnt_and_its_place_is_counted(tiny, tmp_path):
     path = tmp_path / "set.jsonl"
-    rows = [{"id": f"q{n}", "question": "Hm?", "choices": ["b", "d"], "answer": "b"} for n in range(24)]
+    rows = [{"id": f"q{n}", "question": "Hm?", "choices": ["bell", "dog"], "answer": "bell"} for n in range(24)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = {"prompt": "omni-r1", "steps": 25, "prompts_per_step": 4, "batch_size": 4, "learning_rate": 3e-3}
     run = config(path, tiny, tmp_path / "out", objective="choice", **options)

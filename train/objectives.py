@@ -37,8 +37,8 @@ from datagen.multiple_choice import LABELS, letter, read, solution
 from datagen.records import fold
 from datagen.rows import some
 from datagen.seeds import generator
-from datagen.train.packing import Group, give_head, log_probabilities
 from datagen.train.rewards import answer_of
+from datagen.train.sharing import padded
 from datagen.train.trainer import Trainer
 
 __all__ = ["NO_SIGNAL", "Enumerated", "accepted", "pass_weight"]
@@ -160,7 +160,6 @@ class Enumerated(Trainer):
 
     def __init__(self, *args: Any, objective: str, group_size: float, **kwargs: Any) -> None:
         self.objective, self.group_size = objective, group_size
-        give_head(kwargs["model"])
         super().__init__(*args, **kwargs)
         if objective == "exact":
             self._check_answers()
@@ -228,16 +227,15 @@ class Enumerated(Trainer):
         self, model: Any, rows: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[Sequence[int]]]
     ) -> list[torch.Tensor]:
         """For each row (answers,) float64: log-probability of each under the temperature, given the row's prompt."""
-        prompts, _, _ = self._tokenize_prompts([row["prompt"] for row in rows])
-        groups = [
-            Group(self._tokens(prompt), list(map(self._tokens, each)))
-            for prompt, each in zip(prompts, answers, strict=True)
-        ]
-        found = log_probabilities(model, groups, self.temperature).log_probs.double().sum(1)
-        return list(found.split(list(map(len, answers))))
-
-    def _tokens(self, ids: Sequence[int]) -> torch.Tensor:
-        return torch.tensor(ids, device=self.accelerator.device)
+        made, _, _ = self._tokenize_prompts([row["prompt"] for row in rows])
+        prompts = [prompt for prompt, each in zip(made, answers, strict=True) for _ in each]
+        said = [ids for each in answers for ids in each]
+        if self.sharing is None:
+            self.sharing = self._compared(prompts, said)
+        ids, mask, longest = padded(prompts, said, self.accelerator.device)
+        logp, _, _ = self._get_per_token_logps_and_entropies(model, ids, mask, longest)
+        total = logp.double().masked_fill(mask[:, -longest:] == 0, 0.0).sum(1)
+        return list(total.split(list(map(len, answers))))
 
     # ── before the first step ────────────────────────────────────────────────────────────────────────────────────────
 
