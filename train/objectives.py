@@ -183,7 +183,7 @@ class Enumerated(Trainer):
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         return generation_batch if self.model.training else super()._prepare_inputs(generation_batch)
 
-    def _compute_loss(self, model: Any, inputs: Sequence[Mapping[str, Any]]) -> Any:
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
         rows = [self.deck.row(row["place"]) for row in inputs]
         last = rows[-1]["place"]
         self.listener.ahead(self.deck.heard(range(last + 1, last + 1 + len(rows))))
@@ -231,7 +231,8 @@ class Enumerated(Trainer):
         prompts = [prompt for prompt, each in zip(made, answers, strict=True) for _ in each]
         said = [ids for each in answers for ids in each]
         if self.sharing is None:
-            self.sharing = self._compared(prompts, said)
+            with torch.enable_grad():
+                self.sharing = self._compared(prompts, said)
         ids, mask, longest = padded(prompts, said, self.accelerator.device)
         logp, _, _ = self._get_per_token_logps_and_entropies(model, ids, mask, longest)
         total = logp.double().masked_fill(mask[:, -longest:] == 0, 0.0).sum(1)
