@@ -302,7 +302,8 @@ class Connection(asyncio.Protocol):
         text = WRONG.get(fault) or self.server.responder(body)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": self.server.finish}
         asked = sum(len(str(message["content"])) for message in body["messages"])
-        usage = {"prompt_tokens": asked // 4, "completion_tokens": len(text) // 4 + 1}
+        used, made = asked // 4, len(text) // 4 + 1
+        usage = {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made}
         value = {"id": f"chatcmpl-{prompt:016x}", "object": "chat.completion", "created": 0, "model": body.get("model")}
         data = orjson.dumps({**value, "choices": [] if fault == "empty" else [choice], "usage": usage})
         if fault == "truncated":

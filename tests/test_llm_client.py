@@ -127,7 +127,7 @@ def heard(audio: bytes) -> Request:
 
 
 def test_audio_is_sent_whole_and_remembered_by_its_hash(serve, run, ledger):
-    audio = bytes(range(256)) * 8000  # 2 MB, more than aiohttp takes as plain bytes without a warning
+    audio = bytes(range(256)) * 8000  # 2 MB: a minute of WAV
     server = serve()
     server.bodies = []
     answer = run(server, ask(heard(audio)))[0]
@@ -411,6 +411,21 @@ def test_preflight_names_an_address_where_nothing_answers(run):
         run(f"http://127.0.0.1:{closed_port()}", preflight)
     with pytest.raises(UsageError, match="write it like"):
         run("127.0.0.1:8000", preflight)
+
+
+def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(serve, run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-se\ncret")
+    with pytest.raises(UsageError, match=r"^\$OPENAI_API_KEY holds characters") as error:
+        run(serve(), preflight)
+    assert "cret" not in str(error.value)
+
+
+def test_a_key_may_end_with_a_newline(serve, run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
+    server = serve()
+    server.bodies = []
+    run(server, ask(request()))
+    assert "authorization: bearer sk-secret\r\n" in f"{server.headers[0]}\r\n".lower()
 
 
 def test_preflight_takes_at_most_five_seconds(run, monkeypatch):

@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any, NamedTuple
 
-import aiohttp
 import orjson
+from pyreqwest.multipart import FormBuilder, PartBuilder
 
 from datagen.errors import TransientError, UsageError
 from datagen.llm.reply import Misaddressed, Reply, raise_for
@@ -27,8 +28,8 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 METADATA = "datagen"
 PAGE = 100
 DAY = 86_400.0
-UPLOAD = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=600.0)
-"""A file of 200 MB takes what the line takes."""
+PIECE = 2**20
+"""Bytes of a file that are sent at a time."""
 
 
 class Problem(NamedTuple):
@@ -72,7 +73,7 @@ class BatchApi:
     async def check(self) -> None:
         """Raises UsageError when the server has no Batch API."""
         try:
-            await self._json("GET", "/batches", params={"limit": "1"})
+            await self._json("GET", "/batches", query={"limit": "1"})
         except Misaddressed:
             raise UsageError(
                 f"{self.http.base} has no Batch API (GET /batches is not there): leave out --transport batch"
@@ -82,14 +83,12 @@ class BatchApi:
 
     async def upload(self, file: IO[bytes]) -> str:
         """The id of the uploaded file."""
-        again = os.fdopen(os.dup(file.fileno()), "rb")  # aiohttp closes what it has sent, and a try may fail
-        again.seek(0)
-        form = aiohttp.FormData()
-        form.add_field("purpose", "batch")
-        form.add_field("file", again, filename="batch.jsonl", content_type="application/jsonl")
-        body = form()
-        kind = {"Content-Type": body.headers["Content-Type"]}
-        return str((await self._json("POST", "/files", data=body, headers=kind, timeout=UPLOAD))["id"])
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        part = PartBuilder.from_stream_with_length(iter(partial(file.read, PIECE), b""), size)
+        part = part.file_name("batch.jsonl").mime("application/jsonl")
+        form = FormBuilder().text("purpose", "batch").part("file", part)
+        return str((await self._json("POST", "/files", form=form))["id"])
 
     async def create(self, file: str, token: str) -> Told:
         """Start the batch; from here on it costs."""
@@ -97,7 +96,7 @@ class BatchApi:
             "input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h",
             "metadata": {METADATA: token},
         }  # fmt: skip
-        return self._told(await self._json("POST", "/batches", data=orjson.dumps(body)))
+        return self._told(await self._json("POST", "/batches", body=orjson.dumps(body)))
 
     async def get(self, id: str) -> Told:
         """How far it is."""
@@ -111,7 +110,7 @@ class BatchApi:
         after: dict[str, str] = {}
         while True:
             try:
-                page = await self._json("GET", "/batches", params={"limit": str(PAGE), **after})
+                page = await self._json("GET", "/batches", query={"limit": str(PAGE), **after})
             except Misaddressed:
                 return None
             found = [self._told(entry) for entry in page.get("data") or []]
@@ -126,7 +125,7 @@ class BatchApi:
         """Write a file's content; what a broken download left in `into` is overwritten."""
         into.seek(0)
         into.truncate()
-        reply = await self.http.exchange("GET", f"{self.http.base}/files/{id}/content", into=into, timeout=UPLOAD)
+        reply = await self.http.exchange("GET", f"{self.http.base}/files/{id}/content", into=into)
         raise_for(reply)
         into.seek(0)
 

@@ -37,6 +37,8 @@ def price_of(endpoint: Endpoint) -> Price | None:
     """
     if endpoint.price_in is not None and endpoint.price_out is not None:
         return Price(endpoint.price_in, endpoint.price_out)
+    if endpoint.local:
+        return None
     import genai_prices  # 0.4 s to import
 
     thousand = genai_prices.Usage(input_tokens=1000, output_tokens=1000)

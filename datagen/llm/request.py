@@ -48,6 +48,11 @@ class Endpoint:
         return f"{self.model}@{self.revision}" if self.revision else self.model
 
     @property
+    def local(self) -> bool:
+        """Whether the server is on this machine: no proxy stands before it, and no provider's price is asked."""
+        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    @property
     def public(self) -> str:
         """`identity` as the dataset says it: a server may know a model by its path, which stays on the machine."""
         return replace(self, model=public_name(self.model)).identity

@@ -1,20 +1,26 @@
-"""HTTP to one OpenAI-compatible server: aiohttp, kept-alive connections, bytes in and bytes out.
+"""HTTP to one OpenAI-compatible server: reqwest (by pyreqwest), kept-alive connections, bytes in and bytes out.
 
-The openai SDK takes 4 to 8 times the CPU a call (`benchmarks/`), which is what bounds a run on a fast server.
+What a call takes of the processor bounds a run on a fast server. aiohttp takes twice, the openai SDK twenty times as
+much (`benchmarks/engine.py`, docs/engine.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import io
 import os
 import re
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
+from pyreqwest.bytes import Bytes
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import Cause, RequestError, RequestTimeoutError
+from pyreqwest.multipart import FormBuilder
+from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
 
 from datagen.errors import TransientError, UsageError
 from datagen.llm.reply import Reply
@@ -22,11 +28,11 @@ from datagen.llm.request import Endpoint
 
 __all__ = ["Http", "Unreachable"]
 
-CONNECT = 10.0
+CONNECT = timedelta(seconds=10)
+TRANSFER = timedelta(hours=1)
+"""For a whole file, up or down: 200 MB take what the line takes."""
 PREFLIGHT = 5.0
 """Seconds: half of them for the list of models, half for a model that is not on it."""
-LARGE = 2**20
-"""Bytes from which aiohttp wants a file to send in pieces; half a minute of WAV is more."""
 LISTED = 8
 """Served ids that an error line names."""
 
@@ -46,7 +52,7 @@ class Http:
         self._confirmed = False
         self._timeout = timeout
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._client: Client | None = None
 
     @property
     def url(self) -> str:
@@ -60,28 +66,51 @@ class Http:
 
     async def post(self, body: bytes) -> Reply:
         """Send one chat completion. Raises Unreachable, TransientError."""
-        return await self.exchange("POST", self.url, data=body if len(body) < LARGE else io.BytesIO(body))
+        return await self.exchange("POST", self.url, body=body)
 
-    async def exchange(self, method: str, url: str, *, into: IO[bytes] | None = None, **options: Any) -> Reply:
-        """One exchange with the session's key; `into` takes the body of a 200 instead of the reply.
+    async def exchange(
+        self, method: str, url: str, *, body: bytes | None = None, query: Mapping[str, str] | None = None,
+        form: FormBuilder | None = None, into: IO[bytes] | None = None,
+    ) -> Reply:  # fmt: skip
+        """One exchange with the session's key: `body` is JSON, `form` sends a file, `into` takes the body of a 200.
 
         Raises Unreachable, TransientError.
         """
+        request = self._open().request(method, url)
+        if body is not None:
+            request = request.header("Content-Type", "application/json").body_bytes(body)
+        if query is not None:
+            request = request.query(query)
+        if form is not None:
+            request = request.multipart(form)
         try:
-            async with self._open().request(method, url, allow_redirects=False, **options) as response:
-                if into is not None and response.status == 200:
-                    async for part in response.content.iter_chunked(LARGE):
-                        into.write(part)
-                    return Reply(200, b"", url)
-                text = await response.read()
-                retry_after = response.headers.get("Retry-After") if response.status != 200 else None
-                return Reply(response.status, self.redact(response.status, text), url, _seconds(retry_after))
-        except aiohttp.ClientConnectorError as error:
-            raise Unreachable(f"{url} cannot be reached ({_reason(error)})") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise TransientError(f"{url} broke off ({_reason(error)})") from None
-        except TimeoutError:
-            raise TransientError(f"{url} did not answer within {self._timeout:g} s") from None
+            if into is not None:
+                return await self._received(request.timeout(TRANSFER), url, into)
+            response = await (request if form is None else request.timeout(TRANSFER)).build().send()
+            return self._reply(response, url, await response.bytes())
+        except RequestError as error:
+            raise self._broken(error, url) from None
+
+    async def _received(self, request: RequestBuilder, url: str, into: IO[bytes]) -> Reply:
+        async with request.build_streamed() as response:
+            if response.status != 200:
+                return self._reply(response, url, await response.bytes())
+            while (part := await response.body_reader.read_chunk()) is not None:
+                into.write(part)
+            return Reply(200, b"", url)
+
+    def _reply(self, response: Response, url: str, body: Bytes) -> Reply:
+        if response.status == 200:
+            return Reply(200, body.to_bytes(), url)
+        after = _seconds(response.get_header("retry-after"))
+        return Reply(response.status, self.redact(response.status, body.to_bytes()), url, after)
+
+    def _broken(self, error: RequestError, url: str) -> TransientError:
+        if _unconnected(error):
+            return Unreachable(f"{url} cannot be reached ({_reason(error)})")
+        if isinstance(error, RequestTimeoutError):
+            return TransientError(f"{url} did not answer within {self._timeout:g} s")
+        return TransientError(f"{url} broke off ({_reason(error)})")
 
     def confirm(self) -> None:
         """The address works: a later 404 is about the model."""
@@ -98,9 +127,9 @@ class Http:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     async def preflight(self) -> None:
         """Ask the server what it serves, within 5 s. Raises UsageError, one line.
@@ -110,8 +139,8 @@ class Http:
         try:
             async with asyncio.timeout(PREFLIGHT / 2):
                 replies = [(base, *await self._get_models(base)) for base in self._bases]
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            reason = f"nothing within {PREFLIGHT / 2:g} s" if isinstance(error, TimeoutError) else _reason(error)
+        except (RequestError, TimeoutError) as error:
+            reason = _reason(error) if isinstance(error, RequestError) else f"nothing within {PREFLIGHT / 2:g} s"
             raise UsageError(
                 f"no server answers at {self.endpoint.base_url} ({reason}): start it or pass --base-url"
             ) from None
@@ -147,29 +176,36 @@ class Http:
             raise UsageError(f"{self._bases[0]} does not serve {model!r}: pass --model with one of {shown}")
 
     async def _get_models(self, base: str) -> tuple[int, bytes]:
-        async with self._open().get(f"{base}/models", allow_redirects=False) as response:
-            return response.status, await response.read()
+        response = await self._open().get(f"{base}/models").build().send()
+        return response.status, (await response.bytes()).to_bytes()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session, made on first use because it belongs to the running loop."""
-        if self._session is None:
-            headers = {"Content-Type": "application/json"}
-            if key := os.environ.get(self.endpoint.key_env):
-                headers["Authorization"] = f"Bearer {key}"
-            local = urlsplit(self._bases[0]).hostname in ("localhost", "127.0.0.1", "::1")
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT),
-                headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=not local,  # proxies; looked up for each request, which a loopback server would feel
-            )
-        return self._session
+    def _open(self) -> Client:
+        """The client, made on first use."""
+        if self._client is None:
+            timeout = timedelta(seconds=self._timeout)
+            builder = ClientBuilder().default_headers(_authorization(self.endpoint)).follow_redirects(False)
+            builder = builder.timeout(timeout).connect_timeout(CONNECT).max_connections(self._connections)
+            if self.endpoint.local:
+                builder = builder.no_proxy()  # else that of the environment
+            self._client = builder.build()
+        return self._client
 
     def redact(self, status: int, body: bytes) -> bytes:
         """Servers repeat the key in their errors, and errors are stored and shown."""
-        key = os.environ.get(self.endpoint.key_env, "").encode()
+        key = _key(self.endpoint).encode()
         return body.replace(key, b"***") if status != 200 and key else body
+
+
+def _authorization(endpoint: Endpoint) -> dict[str, str]:
+    """The header that holds the key. Raises UsageError, without the key, when no header can hold it."""
+    key = _key(endpoint)
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"${endpoint.key_env} holds characters that no key has: set it again")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _key(endpoint: Endpoint) -> str:
+    return os.environ.get(endpoint.key_env, "").strip()
 
 
 def _bases(base_url: str) -> list[str]:
@@ -200,9 +236,16 @@ def _seconds(retry_after: str | None) -> float | None:
         return None
 
 
-def _reason(error: BaseException) -> str:
-    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    if number is not None and number in errno.errorcode:  # else the system's numbers of name resolution
-        return os.strerror(number)
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _unconnected(error: RequestError) -> bool:
+    """Whether no connection was made. A timeout of the whole request comes as one of the connection too."""
+    return any(cause["message"] == "client error (Connect)" for cause in _causes(error))
+
+
+def _reason(error: RequestError) -> str:
+    """The innermost cause, in the system's words where it has one."""
+    text = _causes(error)[-1]["message"] if _causes(error) else str(error)
+    return re.sub(r" \(os error \d+\)$", "", " ".join(text.split()))
+
+
+def _causes(error: RequestError) -> list[Cause]:
+    return error.details["causes"] or []
