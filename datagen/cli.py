@@ -478,7 +478,10 @@ def train_command(
     prompt: Annotated[str, typer.Option(help="omni-r1, r1-aqa or letters, as in eval.")] = "omni-r1",
     think: Annotated[bool, typer.Option("--think", help="Ask for thoughts in <think> before the answer.")] = False,
     rewards: Annotated[
-        str, typer.Option(help="Of accuracy, format, concise, overlong, each NAME or NAME=WEIGHT, comma-separated.")
+        str,
+        typer.Option(
+            help="Of accuracy, format, concise, consistent, overlong, each NAME or NAME=WEIGHT, comma-separated."
+        ),
     ] = "accuracy",
     loss: Annotated[str, typer.Option(help="grpo, dr_grpo, dapo, bnpo or gspo, of trl.")] = "grpo",
     beta: Annotated[float, typer.Option(help="Weight of the divergence from the reference.")] = 0.0,

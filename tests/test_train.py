@@ -6,10 +6,13 @@ import inspect
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from datagen.train.alarms import WINDOW, alarms
 from datagen.train.run import Config, train
 
 CHOICES = ["bell", "dog", "rain", "wind"]
+THREADS = "import torch; torch.set_num_threads(1); from datagen.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +175,9 @@ def test_a_held_out_set_is_asked_greedily(tiny, questions, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_parameters_and_rewards_of_an_unbroken_one(tiny, questions, tmp_path):
-    threads = "import torch; torch.set_num_threads(1); from datagen.cli import main; main()"
     words = ["--prompt", "letters", "--learning-rate", "1e-2", "--steps", "30", "--prompts-per-step", "2",
              "--group-size", "4", "--max-tokens", "3", "--save-every", "4", "--resume", "--json"]  # fmt: skip
-    command = [sys.executable, "-c", threads, "train", "--data", questions, "--model", tiny("causal"), *words, "--out"]
+    command = [sys.executable, "-c", THREADS, "train", "--data", questions, "--model", tiny("causal"), *words, "--out"]
     with subprocess.Popen([*command, tmp_path / "broken"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         log = tmp_path / "broken" / "train.jsonl"
         while not log.exists() or '"step": 14, "accuracy"' not in log.read_text():
@@ -186,6 +189,35 @@ def test_a_run_that_was_killed_ends_with_the_parameters_and_rewards_of_an_unbrok
     )
     assert broken["parameters_sha256"] == whole["parameters_sha256"]
     assert rows_of(tmp_path / "broken") == rows_of(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_a_tracker_of_transformers_gets_every_step_and_prints_nothing_among_the_results(
+    tiny, questions, tmp_path, tracker
+):
+    if find_spec(tracker) is None:
+        pytest.skip(f"{tracker} is not installed")
+    words = ["--prompt", "letters", "--steps", "3", "--prompts-per-step", "2", "--max-tokens", "3", "--json"]
+    command = [sys.executable, "-c", THREADS, "train", "--data", questions, "--model", tiny("causal"), *words]
+    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "out", "--report-to", tracker], env=environment, capture_output=True, check=True,
+        timeout=200,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["steps"] == 3
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        held = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+        held.Reload()
+        rewards = [(event.step, event.value) for event in held.Scalars("train/reward")]
+    else:
+        with closing(sqlite3.connect(tmp_path / "trackio" / "datagen.db")) as store:
+            rows = [json.loads(row) for (row,) in store.execute("SELECT metrics FROM metrics ORDER BY id")]
+        rewards = [(row["train/global_step"], row["train/reward"]) for row in rows if "train/reward" in row]
+    wanted = [(row["step"], pytest.approx(row["reward"])) for row in rows_of(tmp_path / "out")]
+    assert rewards == wanted
 
 
 @pytest.mark.slow
@@ -369,6 +401,9 @@ def call(monkeypatch, capsys, *words):
         (("--iterations", "3"), "--save-every 50: completions are used for 3 steps"),
         (("--steps", "0"), "--steps 0: give 1 or more"),
         (("--temperature", "nan"), "--temperature nan: give a number above 0"),
+        (("--rewards", "accuracy,consistent"), "consistent compares thought and answer: add --think"),
+        (("--report-to", "nothing"), "--report-to 'nothing': use tensorboard, trackio or another"),
+        (("--report-to", "swanlab"), "--report-to swanlab: needs the package swanlab: pip install swanlab"),
         (("--rewards", "luck"), "--rewards 'luck': use accuracy"),
         (("--stop-on", "fire"), "--stop-on 'fire': use zero-reward"),
         (("--held-out", "set.jsonl"), "24 of its questions are trained on, such as q0"),

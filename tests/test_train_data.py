@@ -151,9 +151,10 @@ def shown(style="omni-r1", *, think=False, choices=tuple(CHOICES), gold=1):
 @pytest.mark.parametrize("style", STYLES)
 def test_the_gold_answer_in_its_form_earns_everything(style, think):
     row = shown(style, think=think)
-    text = ("<think>It barks.</think>\n" if think else "") + solution(row["choices"], row["gold"], style)
+    gold = solution(row["choices"], row["gold"], style)
+    text = f"<think>It barks. The answer is {gold}</think>\n{gold}" if think else gold
     assert {name: score(text, row, 5, 100) for name, score in REWARDS.items()} == {
-        "accuracy": 1, "format": 1, "concise": 0.95, "overlong": 0,
+        "accuracy": 1, "format": 1, "concise": 0.95, "consistent": think, "overlong": 0,
     }  # fmt: skip
     wrong = solution(row["choices"], (row["gold"] + 1) % 4, style)
     assert REWARDS["accuracy"](wrong, row, 5, 100) == REWARDS["concise"](wrong, row, 5, 100) == 0
@@ -189,6 +190,30 @@ def test_no_listing_of_choices_earns_anything_whatever_they_are(choices, data, s
     assert REWARDS["accuracy"](gold, row, 1, 9) == 1
     assert REWARDS["accuracy"](str(list(row["choices"])), row, 1, 9) == 0
     assert REWARDS["accuracy"](row["prompt"][0]["content"], row, 1, 9) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "worth"),
+    [
+        ("<think>It is a dog, so the answer is dog barking.</think>dog barking", 1),
+        ("<think>The answer is cat.</think>cat", 1),  # wrong, and so is the thought
+        ("<think>cat</think>cat", 1),
+        ("<think>The answer is cat.</think>dog barking", 0),
+        ("<think>It is dog, dog barking, cat or rain on a roof.</think>dog barking", 0),
+        ("<think>The answer is cat. The answer is dog barking.</think>dog barking", 0),
+        ("<think></think>dog barking", 0),
+        ("<think>Something barks.</think>dog barking", 0),
+        ("The answer is dog barking. dog barking", 0),
+        ("<think>The answer is dog barking.", 0),
+        ("<think>The answer is dog barking.</think>", 0),
+        ("<think>The answer is dog barking.</think>dog barking, cat", 0),
+        ("<think>The answer is cat.</think><think>The answer is dog barking.</think>dog barking", 0),
+        ("<think><think>The answer is cat.</think>The answer is dog barking.</think>dog barking", 0),
+        ("<think>barking</think>dog barking", 0),
+    ],
+)
+def test_a_thought_is_consistent_when_the_one_choice_that_it_names_is_answered(text, worth):
+    assert REWARDS["consistent"](text, shown(think=True), 5, 100) == worth
 
 
 def test_overlong_falls_over_the_last_fifth():

@@ -3,6 +3,7 @@
     accuracy    1 for the right choice, else 0; no matching by substring
     format      1 for an answer in the form that the prompt asked for and that names a choice, whichever it is
     concise     for right answers only: 1 less the share of the limit that was used
+    consistent  with `--think`: 1 where the one choice that the thought names is the one answered, right or wrong
     overlong    0 down to -1 over the last fifth of the limit (DAPO, arXiv 2503.14476, section 3.4), right or wrong
 
 Accuracy alone is the paper's reward (Omni-R1, arXiv 2505.09439) and the default. A text that names no single choice
@@ -24,6 +25,8 @@ __all__ = ["REWARDS", "answer_of", "parse_rewards", "reward_functions"]
 SOFT = 0.2
 """Share of the limit over which `overlong` falls."""
 THOUGHT = re.compile(r"\s*<think>.*</think>\s*", re.DOTALL)
+ONE_THOUGHT = re.compile(r"\s*<think>((?:(?!</?think>).)*)</think>(?!.*</?think>)", re.DOTALL)
+"""A thought that no other is nested in or follows."""
 TAGGED = re.compile(r"\s*<answer>[^<]*</answer>\s*")
 LETTER = re.compile(r"\s*\(?[A-J]\)?\.?\s*")
 
@@ -60,12 +63,20 @@ def concise(text: str, row: Mapping[str, Any], tokens: int, limit: int) -> float
     return accuracy(text, row, tokens, limit) * max(0.0, 1 - tokens / limit)
 
 
+def consistent(text: str, row: Mapping[str, Any], tokens: int, limit: int) -> float:
+    """Whether the thought names the answer that is given, and no other, by the same reader."""
+    thought, answer = ONE_THOUGHT.match(text), answer_of(text, row)
+    return float(thought is not None and answer is not None and answer_of(thought[1], row) == answer)
+
+
 def overlong(text: str, row: Mapping[str, Any], tokens: int, limit: int) -> float:
     """The soft punishment of length."""
     return -min(1.0, max(0.0, (tokens - limit * (1 - SOFT)) / (limit * SOFT)))
 
 
-REWARDS: Mapping[str, Score] = {"accuracy": accuracy, "format": form, "concise": concise, "overlong": overlong}
+REWARDS: Mapping[str, Score] = {
+    "accuracy": accuracy, "format": form, "concise": concise, "consistent": consistent, "overlong": overlong,
+}  # fmt: skip
 
 
 def parse_rewards(text: str) -> dict[str, float]:

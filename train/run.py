@@ -18,11 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -38,6 +39,7 @@ from datagen.train.alarms import ALARMS
 from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
 from datagen.train.data import HEARING, MODALITIES, Deck, Example, Material, conditions_of, material, read_set
 from datagen.train.memory import Load, estimate
+from datagen.train.preflight import check_trackers
 from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
 from datagen.train.rewards import parse_rewards, reward_functions
 
@@ -140,7 +142,8 @@ class Config:
         for name in self.stop_on:
             if name not in ALARMS:
                 raise UsageError(f"--stop-on {name!r}: use {', '.join(ALARMS)}")
-        parse_rewards(self.rewards)
+        if "consistent" in parse_rewards(self.rewards) and not self.think:
+            raise UsageError(f"--rewards {self.rewards!r}: consistent compares thought and answer: add --think")
 
     def _check_objective(self) -> None:
         whole = isinstance(self.group_size, int) and self.group_size >= 2
@@ -199,6 +202,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     from datagen.train.watch import peak_memory
 
     started = time.monotonic()
+    check_trackers(config.report_to)
     policy = open_policy(config.model, config.model_revision, audio=config.hears)
     if config.hears:
         model = LocalModel(policy.folder, device="cpu")
@@ -353,6 +357,7 @@ def make_trainer(
     """Policy, reference, data and rewards, put together."""
     from datasets import Dataset
     from transformers import PrinterCallback
+    from transformers.integrations import TensorBoardCallback
 
     from datagen.train.listening import Listener
     from datagen.train.objectives import Enumerated
@@ -387,6 +392,9 @@ def make_trainer(
         callbacks=[watch], deck=deck, held_out=asked, answered=answered,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # standard output is for results
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):  # which would take a folder among the checkpoints
+            callback.logging_dir = callback.logging_dir or str(config.out / "tensorboard")
     return trainer, watch
 
 
@@ -422,15 +430,19 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
         logging_steps=1, save_strategy="steps", save_steps=config.save_every, save_total_limit=CHECKPOINTS,
         eval_strategy="steps" if asks else "no", eval_steps=config.eval_every, eval_on_start=asks and begins,
         per_device_eval_batch_size=config.batch_size, num_generations_eval=1,
-        report_to=list(config.report_to) or "none", disable_tqdm=True, use_cpu=not gpu, bf16=gpu,
+        report_to=list(config.report_to) or "none", project="datagen", run_name=config.out.name,
+        disable_tqdm=True, use_cpu=not gpu, bf16=gpu,
         activation_checkpointing=gpu, dataloader_pin_memory=gpu, ddp_find_unused_parameters=False,
     )  # fmt: skip
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what trl 1.16 says of a name that transformers 5.23 gave up: no user can do anything about it."""
-    with warnings.catch_warnings():
+    """Without what trl 1.16 says of a name that transformers 5.23 gave up: no user can do anything about it.
+
+    Standard output is for results: what a tracker prints goes to standard error.
+    """
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         yield
 
