@@ -512,6 +512,9 @@ def train_command(
     report_to: Annotated[str | None, typer.Option(help="Trackers of transformers, such as tensorboard.")] = None,
     model_revision: Annotated[str, typer.Option(help="The Hub's revision.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    allow_cpu: Annotated[
+        bool, typer.Option("--allow-cpu", help="Train a model of more than 2 billion parameters without a GPU.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, where there is one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate memory and time; load nothing.")] = False,
     config: ConfigFile = None,
@@ -529,7 +532,7 @@ def train_command(
             prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
             max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
             save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
-            seed=seed, resume=resume, dry_run=dry_run,
+            seed=seed, allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
         )
     )  # fmt: skip
     if not first():  # of several processes one speaks

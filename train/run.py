@@ -39,7 +39,7 @@ from datagen.train.alarms import ALARMS
 from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
 from datagen.train.data import HEARING, MODALITIES, Deck, Example, Material, conditions_of, material, read_set
 from datagen.train.memory import Load, estimate
-from datagen.train.preflight import check_trackers
+from datagen.train.preflight import check_checkpoint, check_device, check_trackers, last_checkpoint, room
 from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
 from datagen.train.rewards import parse_rewards, reward_functions
 
@@ -97,6 +97,7 @@ class Config:
     report_to: tuple[str, ...] = ()
     model_revision: str = ""
     seed: int = 0
+    allow_cpu: bool = False
     resume: bool = False
     dry_run: bool = False
 
@@ -203,7 +204,9 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
 
     started = time.monotonic()
     check_trackers(config.report_to)
+    check_device(config.model, allow_cpu=config.allow_cpu)
     policy = open_policy(config.model, config.model_revision, audio=config.hears)
+    check_device(str(policy.folder.path), allow_cpu=config.allow_cpu)
     if config.hears:
         model = LocalModel(policy.folder, device="cpu")
         questions, held_out = audible(questions, model), held_out and audible(held_out, model)
@@ -220,7 +223,9 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     with quiet():
         trainer, watch = make_trainer(config, policy, questions, held_out, checkpoint)
     run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
-    with closing(trainer.listener), stopping(watch), quiet():
+    if checkpoint:
+        check_checkpoint(checkpoint, trainer.model)
+    with closing(trainer.listener), stopping(watch), quiet(), room(run.path):
         if config.objective == "exact" and not checkpoint:
             run.save(start=look(config, trainer))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -230,7 +235,8 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": parameters_hash(trainer.model)}
     agreed({"parameters_sha256": found["parameters_sha256"]})
     if first():
-        save_tuned(config, policy, trainer, run.path, save)
+        with room(run.path):
+            save_tuned(config, policy, trainer, run.path, save)
     seconds = time.monotonic() - started
     found |= {"held_out_last": watch.last_held_out, "alarms": sorted(watch.ever), "peak_bytes": peak_memory()}
     found["shared_prompt"] = trainer.sharing
@@ -267,7 +273,8 @@ def held_out_of(config: Config, found: McqSet, questions: Material, recordings: 
 
 def inputs_of(config: Config, questions: Material, held_out: Material | None, identity: str) -> dict[str, Any]:
     """What decides the parameters that a run ends with."""
-    left = ("data", "model", "out", "held_out", "audio", "report_to", "resume", "dry_run", "model_revision")
+    left = ("data", "model", "out", "held_out", "audio", "report_to", "resume", "dry_run", "model_revision",
+            "allow_cpu")  # fmt: skip
     decided = {name: value for name, value in shown(config).items() if name not in left}
     sets = {"data": questions.sha256, "held_out": held_out and held_out.sha256}
     if config.hears:
@@ -306,17 +313,6 @@ def begun(config: Config, run: Run, inputs: Mapping[str, Any]) -> Path | None:
         raise UsageError(f"--out {run.path}: the run is done: choose another folder for a new one")
     run.state = dict(state)
     return last_checkpoint(run.path / "checkpoints")
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole: transformers writes trainer_state.json last.
-
-    Of several processes each writes its generators' state, and the first waits for none of them.
-    """
-    ends = [f"rng_state_{number}.pth" for number in range(world_size())] if world_size() > 1 else []
-    ends.append("trainer_state.json")
-    found = [path for path in folder.glob("checkpoint-*") if all((path / name).is_file() for name in ends)]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def chance(questions: Material) -> float:
