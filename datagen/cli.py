@@ -512,6 +512,14 @@ def train_command(
     report_to: Annotated[str | None, typer.Option(help="Trackers of transformers, such as tensorboard.")] = None,
     model_revision: Annotated[str, typer.Option(help="The Hub's revision.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    curriculum: Annotated[
+        str,
+        typer.Option(
+            help="Order of the first epoch by column difficulty: easy-first, hard-first or signal-first.  "
+            "[default: drawn by the seed, as later epochs are]",
+            show_default=False,
+        ),
+    ] = "",
     allow_cpu: Annotated[
         bool, typer.Option("--allow-cpu", help="Train a model of more than 2 billion parameters without a GPU.")
     ] = False,
@@ -532,7 +540,8 @@ def train_command(
             prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
             max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
             save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
-            seed=seed, allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
+            curriculum=curriculum, seed=seed,
+            allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
         )
     )  # fmt: skip
     if not first():  # of several processes one speaks

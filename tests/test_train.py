@@ -399,6 +399,8 @@ def call(monkeypatch, capsys, *words):
         (("--batch-size", "7"), "--batch-size 7: does not divide the 128 completions"),
         (("--group-size", "1"), "--group-size 1: give 2 or more"),
         (("--iterations", "3"), "--save-every 50: completions are used for 3 steps"),
+        (("--curriculum", "spiral"), "--curriculum 'spiral': use easy-first, hard-first, signal-first"),
+        (("--curriculum", "easy-first"), "0 of its rows can be trained on (difficulty_missing 24"),
         (("--steps", "0"), "--steps 0: give 1 or more"),
         (("--temperature", "nan"), "--temperature nan: give a number above 0"),
         (("--rewards", "accuracy,consistent"), "consistent compares thought and answer: add --think"),

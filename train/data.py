@@ -10,9 +10,9 @@ sees what an unbroken one does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONDITIONS",
+    "CURRICULA",
     "HEARING",
     "MODALITIES",
     "THINK",
@@ -46,6 +47,17 @@ HEARING = ("audio", "mixed")
 """Modalities for which the clips are needed."""
 CONDITIONS = ("audio", "mismatched", "none")
 """Under which a held-out set that has audio is asked: its own, that of another question, none."""
+CURRICULA: Mapping[str, Callable[[float], float]] = {
+    "easy-first": lambda rate: -rate,
+    "hard-first": lambda rate: rate,
+    "signal-first": lambda rate: abs(rate - 0.5),
+}
+"""Order of the first epoch → what its examples are sorted by, from how often a policy is right; later epochs have none.
+
+`signal-first`: a group of answers of which half are right is the least likely to be all right or all wrong.
+"""
+RATES = {"easy": 0.75, "medium": 0.5, "hard": 0.25}
+"""A difficulty told in a word, as in MMAU's files, as a share of right answers."""
 MOST_CHOICES = 10
 """As many letters as the reader knows."""
 THINK = "Think first, inside <think> </think>; then give the answer."
@@ -66,6 +78,8 @@ class Example:
     task: str | None = None
     recordings: tuple[Recording, ...] = ()
     """What is heard, where the modality has audio."""
+    rate: float | None = None
+    """How often a policy was right (column `difficulty`), where that is known."""
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -103,11 +117,13 @@ def read_set(place: str | Path) -> McqSet:
 
 
 def material(
-    found: McqSet, modality: str, split: str | None = "train", recordings: Recordings | None = None
-) -> Material:
+    found: McqSet, modality: str, split: str | None = "train", recordings: Recordings | None = None,
+    *, rated: bool = False,
+) -> Material:  # fmt: skip
     """The examples of one split and every other row with its reason; a set without splits is one whole.
 
-    `recordings`: where their audio lies, for a modality that has it; nothing of it is opened here.
+    `recordings`: where their audio lies, for a modality that has it; nothing of it is opened here. `rated`: only rows
+    whose difficulty is known.
 
     Raises UsageError where not two questions can be used.
     """
@@ -117,17 +133,20 @@ def material(
     broken = {id: name for name in reversed(BROKEN) for id in found.defects.get(name, ())}
     examples: list[Example] = []
     left_out: list[LeftOut] = []
-    columns = ("id", "question", "choices", "answer_index", "captions", "task", "audio", "clip_id")
-    for id, question, choices, gold, captions, task, audio, clip in table.select(columns).iter_rows():
+    columns = ("id", "question", "choices", "answer_index", "captions", "task", "audio", "clip_id", "difficulty")
+    for id, question, choices, gold, captions, task, audio, clip, difficulty in table.select(columns).iter_rows():
         heard = recordings.of(id, audio, clip) if recordings else ()
         reason = broken.get(id) or _unusable(choices, captions, modality)
         if recordings and not (reason or heard):
             reason = "audio_missing"
+        rate = _rate(difficulty)
+        if rated and rate is None:
+            reason = reason or "difficulty_missing"
         if reason:
             left_out.append(LeftOut(id, reason))
             continue
         said = tuple(captions) if captions and modality == "caption" else ()
-        examples.append(Example(id, question, tuple(choices), _first_equal(choices, gold), said, task, heard))
+        examples.append(Example(id, question, tuple(choices), _first_equal(choices, gold), said, task, heard, rate))
     if len(examples) < 2:
         raise UsageError(_too_few(found.name, examples, left_out))
     return Material(found.name, found.sha256, tuple(examples), tuple(left_out))
@@ -139,6 +158,17 @@ def conditions_of(examples: Sequence[Example]) -> tuple[str, ...]:
         return ()
     several = all(any(e.hashes.isdisjoint(other.hashes) for other in examples) for e in examples)
     return CONDITIONS if several else tuple(name for name in CONDITIONS if name != "mismatched")
+
+
+def _rate(difficulty: str | None) -> float | None:
+    """A share of right answers, as filter `difficulty` leaves it, or the one that a word stands for."""
+    if difficulty is None or difficulty.casefold() in RATES:
+        return None if difficulty is None else RATES[difficulty.casefold()]
+    try:
+        rate = float(difficulty)
+    except ValueError:
+        return None
+    return rate if 0 <= rate <= 1 else None
 
 
 def _unusable(choices: Sequence[str], captions: Sequence[str] | None, modality: str) -> str:
@@ -210,6 +240,8 @@ class Deck:
     """Share of the places that have audio, drawn by seed and place."""
     conditions: tuple[str, ...] = ()
     """Of a held-out set that has audio: all examples under the first one, then all under the next."""
+    curriculum: str = ""
+    """Order of the first epoch, of CURRICULA; all examples have a rate then."""
 
     @property
     def places(self) -> int:
@@ -268,7 +300,17 @@ class Deck:
     def _which(self, place: int) -> tuple[int, int]:
         """(epoch, number of the example)"""
         epoch, offset = divmod(place, len(self.examples))
-        return (epoch, _shuffled(len(self.examples), self.seed, epoch)[offset]) if self.shuffled else (0, offset)
+        if not self.shuffled:
+            return 0, offset
+        if self.curriculum and not epoch:
+            return 0, self._first_epoch[offset]
+        return epoch, _shuffled(len(self.examples), self.seed, epoch)[offset]
+
+    @cached_property
+    def _first_epoch(self) -> list[int]:
+        """Numbers of the examples by the curriculum, equal ones shuffled."""
+        key = CURRICULA[self.curriculum]
+        return sorted(_shuffled(len(self.examples), self.seed, 0), key=lambda at: key(self.examples[at].rate or 0.0))
 
 
 @lru_cache(maxsize=2)

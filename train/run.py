@@ -37,7 +37,17 @@ from datagen.plugins import needs
 from datagen.run import Run, replace_text
 from datagen.train.alarms import ALARMS
 from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
-from datagen.train.data import HEARING, MODALITIES, Deck, Example, Material, conditions_of, material, read_set
+from datagen.train.data import (
+    CURRICULA,
+    HEARING,
+    MODALITIES,
+    Deck,
+    Example,
+    Material,
+    conditions_of,
+    material,
+    read_set,
+)
 from datagen.train.memory import Load, estimate
 from datagen.train.preflight import check_checkpoint, check_device, check_trackers, last_checkpoint, room
 from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
@@ -96,6 +106,7 @@ class Config:
     stop_on: tuple[str, ...] = ()
     report_to: tuple[str, ...] = ()
     model_revision: str = ""
+    curriculum: str = ""
     seed: int = 0
     allow_cpu: bool = False
     resume: bool = False
@@ -140,6 +151,8 @@ class Config:
             value = getattr(self, flag)
             if value not in names:
                 raise UsageError(f"--{flag} {value!r}: use {' or '.join(names)}")
+        if self.curriculum and self.curriculum not in CURRICULA:
+            raise UsageError(f"--curriculum {self.curriculum!r}: use {', '.join(CURRICULA)}")
         for name in self.stop_on:
             if name not in ALARMS:
                 raise UsageError(f"--stop-on {name!r}: use {', '.join(ALARMS)}")
@@ -188,7 +201,7 @@ def train(config: Config) -> dict[str, Any]:
     needs("train", "torch", "transformers", "trl", "peft", "accelerate")
     found = read_set(config.data)
     recordings = Recordings(config.data, config.audio) if config.hears else None
-    questions = material(found, config.modality, recordings=recordings)
+    questions = material(found, config.modality, recordings=recordings, rated=bool(config.curriculum))
     held_out = held_out_of(config, found, questions, recordings)
     with joined(), leads(config.out).held() as run:
         return run_held(config, run, questions, held_out)
@@ -397,7 +410,9 @@ def make_trainer(
 def decks_of(config: Config, questions: Material, held_out: Material | None) -> tuple[Deck, Deck | None]:
     """The order of the run, and of the held-out set, which is asked under every condition that it can be."""
     share = {"audio": 1.0, "mixed": config.audio_share}.get(config.modality, 0.0)
-    deck = Deck(questions.examples, config.seed, config.style, config.think, audio_share=share)
+    deck = Deck(
+        questions.examples, config.seed, config.style, config.think, audio_share=share, curriculum=config.curriculum
+    )
     if held_out is None:
         return deck, None
     conditions = conditions_of(held_out.examples)
@@ -498,7 +513,9 @@ def dry_run(config: Config) -> dict[str, Any]:
     prompt_tokens = 128
     if Path(config.data).exists() or Path(config.data).suffix:
         recordings = Recordings(config.data, config.audio) if config.hears else None
-        questions = material(read_set(config.data), config.modality, recordings=recordings)
+        questions = material(
+            read_set(config.data), config.modality, recordings=recordings, rated=bool(config.curriculum)
+        )
         deck, _ = decks_of(config, questions, None)
         prompt_tokens = max(map(about, (deck.row(place) for place in range(min(deck.places, 1000))))) + 30
         left_out = dict(Counter(row.reason for row in questions.left_out))
