@@ -520,6 +520,9 @@ def train_command(
             show_default=False,
         ),
     ] = "",
+    refill: Annotated[
+        int, typer.Option(help="Rounds in which groups all right or all wrong are replaced by further questions.")
+    ] = 0,
     allow_cpu: Annotated[
         bool, typer.Option("--allow-cpu", help="Train a model of more than 2 billion parameters without a GPU.")
     ] = False,
@@ -540,7 +543,7 @@ def train_command(
             prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
             max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
             save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
-            curriculum=curriculum, seed=seed,
+            curriculum=curriculum, refill=refill, seed=seed,
             allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
         )
     )  # fmt: skip

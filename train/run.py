@@ -51,6 +51,7 @@ from datagen.train.data import (
 from datagen.train.memory import Load, estimate
 from datagen.train.preflight import check_checkpoint, check_device, check_trackers, last_checkpoint, room
 from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
+from datagen.train.refill import further_of
 from datagen.train.rewards import parse_rewards, reward_functions
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Config:
     report_to: tuple[str, ...] = ()
     model_revision: str = ""
     curriculum: str = ""
+    refill: int = 0
     seed: int = 0
     allow_cpu: bool = False
     resume: bool = False
@@ -126,6 +128,13 @@ class Config:
             raise UsageError(f"--audio-share {self.audio_share}: give a share above 0, at most 1")
         if self.audio and not self.hears:
             raise UsageError(f"--audio {self.audio}: --modality {self.modality} hears nothing: use audio or mixed")
+        if self.refill < 0:
+            raise UsageError(f"--refill {self.refill}: give the most rounds of a step, 0 for none")
+        if self.refill and self.prompts_per_step % world_size():
+            raise UsageError(
+                f"--refill {self.refill}: {world_size()} processes do not divide --prompts-per-step "
+                f"{self.prompts_per_step}: each has to hold whole groups"
+            )
         if not 0 <= self.beta < float("inf"):
             raise UsageError(f"--beta {self.beta}: give 0 or more")
         if self.completions % (self.batch_size * world_size()):
@@ -398,7 +407,8 @@ def make_trainer(
         reward_funcs=reward_functions(list(parse_rewards(config.rewards)), config.max_tokens),
         train_dataset=Dataset.from_dict({"place": range(groups)}),
         eval_dataset=Dataset.from_dict({"place": range(asked.places)}) if asked else None,
-        callbacks=[watch], deck=deck, held_out=asked, answered=answered,
+        callbacks=[watch], deck=deck, held_out=asked, answered=answered, refill=config.refill,
+        further=further_of(checkpoint) if checkpoint and config.refill else 0,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # standard output is for results
     for callback in trainer.callback_handler.callbacks:

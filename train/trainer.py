@@ -4,7 +4,9 @@
     __init__                          the reference is a model that we made, where trl makes one from the model's name
     _generate_and_score_completions   a place of the run becomes its prompt, choices and gold (`data.Deck`); advantages
                                       that are rounding alone become 0
-    _generate                         packed rows are compared with trl's on the first batch
+    _generate                         packed rows are compared with trl's on the first batch; groups without signal are
+                                      replaced, where that is asked for (`refill`)
+    _save_checkpoint                  how far refills have gone is kept
     _prepare_inputs                   the answers to one prompt stay together, where trl shuffles them
     _generate_single_turn             each prompt is run once for all its answers; greedy for the held-out set
     _get_per_token_logps_and_entropies
@@ -42,6 +44,7 @@ from datagen.llm.weights import Folder
 from datagen.multiple_choice import letter
 from datagen.statistics import share
 from datagen.train.packing import give_head
+from datagen.train.refill import groups_of, keep_further, replaced, without_signal
 from datagen.train.rewards import answer_of
 from datagen.train.sharing import (
     COMPARED_ROWS,
@@ -87,6 +90,10 @@ class Answered:
     expected: Counter[str] = field(default_factory=Counter)
     """The same, if no place were preferred."""
     completions: int = 0
+    correct: int = 0
+    """Of these."""
+    refilled: int = 0
+    """Groups without signal that others were put in the place of."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """One row a completion: place, id, n (choices), pick, right, text."""
@@ -94,6 +101,7 @@ class Answered:
         for row in rows:
             groups.setdefault(row["place"], set()).add(row["right"])
             self.completions += 1
+            self.correct += row["right"]
             if row["pick"] is not None:
                 self.choose(row["pick"], row["n"])
         self.groups += len(groups)
@@ -112,7 +120,9 @@ class Answered:
             "picked": dict(sorted(self.picked.items())),
             "expected": {name: round(value, 3) for name, value in sorted(self.expected.items())},
         }
-        self.groups = self.no_signal = self.completions = 0
+        if self.completions:  # of all that was sampled: what trl logs is of the batch, whatever it was filled with
+            found |= {"accuracy": self.correct / self.completions, "refilled": self.refilled}
+        self.groups = self.no_signal = self.completions = self.correct = self.refilled = 0
         self.picked, self.expected = Counter(), Counter()
         return found
 
@@ -144,9 +154,11 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
 
     def __init__(
         self, *args: Any, deck: Deck, held_out: Deck | None, answered: Answered, listener: Listener,
-        reference: Any = None, **kwargs: Any,
+        reference: Any = None, refill: int = 0, further: int = 0, **kwargs: Any,
     ) -> None:  # fmt: skip
         self.deck, self.held_out, self.answered, self.listener = deck, held_out, answered, listener
+        self.refill, self.further = refill, further
+        """Rounds in which groups are replaced; places that refills have used so far."""
         config: GRPOConfig = kwargs["args"]
         with _without_reference(config):
             super().__init__(*args, **kwargs)
@@ -180,11 +192,12 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         return self.accelerator.prepare_model(reference, evaluation_mode=True)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        deck = self.deck if self.model.training else self.held_out
+        deck, further = (self.deck, self.further) if self.model.training else (self.held_out, 0)
         assert deck is not None
-        places = sorted({row["place"] for row in inputs})
+        places = sorted({row["place"] + further for row in inputs})
         self.listener.ahead(deck.heard(range(places[-1] + 1, places[-1] + 1 + len(places))))
-        made: dict[str, Any] = super()._generate_and_score_completions([deck.row(row["place"]) for row in inputs])
+        self._rows = [deck.row(row["place"] + further) for row in inputs]
+        made: dict[str, Any] = super()._generate_and_score_completions(self._rows)
         if self.model.training:
             made["advantages"] = made["advantages"].masked_fill(self._equal, 0.0)
         return made
@@ -212,20 +225,10 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         self, inputs: list[dict[str, Any]], prompts: list[Any], completions: list[Any], completion_ids_list: list[Any]
     ) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        rows = []
-        for row, completion in zip(inputs, completions, strict=True):
-            pick = answer_of(completion[0]["content"], row)
-            rows.append({
-                "place": row["place"], "id": row["id"], "condition": row["condition"], "n": len(row["choices"]),
-                "pick": pick, "right": pick == row["gold"], "text": completion[0]["content"],
-            })  # fmt: skip
         if self.model.training:
-            self.answered.add(gather_object(rows))
             self._equal = self._without_difference(rewards)[self.accelerator.process_index * len(prompts) :][
                 : len(prompts)
             ]
-        else:
-            self.answered.add_held_out(gather_object(rows))
         return rewards
 
     def _without_difference(self, rewards: Any) -> Any:
@@ -285,9 +288,54 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
 
     def _generate(self, prompts: list[Any]) -> Any:
         made = super()._generate(prompts)
-        if self.sharing is None and self.model.training:
+        rows = answers(self._rows, made[3])
+        if not self.model.training:
+            self.answered.add_held_out(gather_object(rows))
+            return made
+        self.answered.add(gather_object(rows))
+        if self.sharing is None:
             self.sharing = self._compared(*made[:2])
+        if self.refill:
+            with self._unlogged():
+                self._replace([self._rows, made[0], made[1], made[3], rows])
         return made
+
+    def _replace(self, held: list[list[Any]]) -> None:
+        """Groups without signal by those of further places that have one. `held`: columns of the batch, changed."""
+        size, rank, ranks = self.num_generations, self.accelerator.process_index, self.accelerator.num_processes
+        following = max(gather_object([row["place"] for row in self._rows])) + 1
+        for _ in range(self.refill):
+            idle = without_signal(held[-1], size)
+            wanted = max(
+                gather_object([len(idle)])
+            )  # all processes sample as many groups: they pass the model together
+            if not wanted:
+                return
+            mine = range(following + rank * wanted, following + (rank + 1) * wanted)
+            following, self.further = following + ranks * wanted, self.further + ranks * wanted
+            rows = [self.deck.row(place) for place in mine for _ in range(size)]
+            ids, completions, _, texts, *_ = super()._generate([row["prompt"] for row in rows])
+            found = answers(rows, texts)
+            self.answered.add(gather_object(found))
+            useful = [start for start in groups_of(found, size) if start not in set(without_signal(found, size))]
+            count = replaced(held, [rows, ids, completions, texts, found], idle, useful, size)
+            self.answered.refilled += sum(gather_object([count]))
+
+    @contextmanager
+    def _unlogged(self) -> Iterator[None]:
+        """Lengths stay those of the step's own groups: trl would count a few others as much as the whole batch."""
+        metrics = self._metrics["train"]
+        kept = {name: list(values) for name, values in metrics.items()}
+        yield
+        tokens = metrics["num_tokens"]
+        metrics.clear()
+        metrics.update(kept | {"num_tokens": tokens})
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.refill and self.is_world_process_zero():
+            folder = Path(self._get_output_dir(trial))
+            keep_further(folder / f"checkpoint-{self.state.global_step}", self.further)
+        super()._save_checkpoint(model, trial)
 
     @property
     def shares(self) -> bool:
@@ -341,6 +389,18 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         """Asks, and leaves out the loss."""
         self._prepare_inputs(inputs)
         return None, None, None
+
+
+def answers(rows: Sequence[Mapping[str, Any]], completions: Sequence[Any]) -> list[dict[str, Any]]:
+    """What was answered at each row of the deck: place, id, condition, n (choices), pick, right, text."""
+    found = []
+    for row, completion in zip(rows, completions, strict=True):
+        pick = answer_of(completion[0]["content"], row)
+        found.append({
+            "place": row["place"], "id": row["id"], "condition": row["condition"], "n": len(row["choices"]),
+            "pick": pick, "right": pick == row["gold"], "text": completion[0]["content"],
+        })  # fmt: skip
+    return found
 
 
 @contextmanager
