@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.clipwork import work_in_order
+from datagen.cluster import Fleet, clear, generate_on_ray
 from datagen.config import Config, public
 from datagen.estimate import estimate
-from datagen.finishing import Spent, about, finish, leave_shard
+from datagen.finishing import Spent, about, done_before, finish, leave_shard
 from datagen.judging import judge
 from datagen.llm import Ledger, Usage
-from datagen.parts import Parts, derivation, fingerprint, make_clients, make_parts, survey_source
+from datagen.parts import Parts, Site, derivation, fingerprint, make_clients, make_parts, survey_source
 from datagen.plugins import SourceOptions, resolve
 from datagen.progress import Progress
 from datagen.run import Run, Spool, disk_free, run_to_end
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["Config", "build"]
 
 
-def build(config: Config) -> dict[str, Any]:
+def build(config: Config, site: Site | None = None) -> dict[str, Any]:
     """Runs (or goes on with) one build and returns its counts, the shape of `datagen build --json`.
 
     Raises UsageError (exit 2) before any work is done, other DatagenErrors (exit 1) or Interrupted (exit 130) with the
-    run left resumable.
+    run left resumable. `site`: what `datagen.cluster` gives a shard along.
     """
     run = Run(config.run)
     if config.dry_run:
@@ -49,11 +50,12 @@ def build(config: Config) -> dict[str, Any]:
     with run.held():
         disk_free(run.path, 50_000_000)
         run.state = {"id": (run.earlier() or {}).get("id") or uuid.uuid4().hex}
-        with contextlib.closing(Ledger(config.ledger or run.path / "ledger.sqlite", run.state["id"])) as ledger:
-            return run_to_end(pipeline(config, run, ledger), run.path)
+        file, base = config.ledger or run.path / "ledger.sqlite", site.base if site else None
+        with contextlib.closing(Ledger(file, run.state["id"], base=base)) as ledger:
+            return run_to_end(pipeline(config, run, ledger, site), run.path)
 
 
-async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
+async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None = None) -> dict[str, Any]:
     """The whole data flow."""
     started = time.monotonic()
     clients = make_clients(config, ledger)
@@ -62,27 +64,37 @@ async def pipeline(config: Config, run: Run, ledger: Ledger) -> dict[str, Any]:
         source: Source = resolve("source", config.source, SOURCES, "clips")(
             SourceOptions(config.annotations, config.audio, None if config.dry_run else run.path / "audio")
         )
-        survey = survey_source(source, config)
-        parts = make_parts(config, source, survey, clients)
+        survey = site.survey if site else survey_source(source, config)
+        parts = make_parts(config, source, survey, clients, site.gate if site else None)
         inputs = fingerprint(config, survey, parts.context, clients)
         run.check_inputs(inputs)
         if config.dry_run:
             return estimate(config, len(parts.part), parts.probes, clients)
         fingerprints = {"inputs": inputs, "derivation": derivation(config, parts.context)}
+        if config.shard and (counts := done_before(config, run, fingerprints)):
+            return counts
         told = about(config, source, clients, fingerprints)
         run.save(status="running", config=public(config), fingerprints=fingerprints, about=told)
 
         spool, meter = Spool(run), Usage()
         with Progress(total=len(parts.part), clients=clients) as progress:
-            run.save(stopped=await generate(config, parts, spool, meter, progress))
+            if config.engine == "ray":
+                fleet = Fleet(config, parts, clients, survey, run, ledger, build)
+                run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))
+            else:
+                run.save(stopped=await generate(config, parts, spool, meter, progress))
         spool.close_segment()
         judged = None if config.shard else judge(config, parts.context, spool)
     finally:
         for client in set(clients.values()):
             await client.close()
-    stats = [client.stats for client in set(clients.values())]
+    stats = progress.stats
     spent = Spent(sum(s.calls for s in stats), sum(s.cost for s in stats), meter, started)
-    return finish(config, run, spool, judged, spent) if judged else leave_shard(config, run, spool, spent)
+    if judged is None:
+        return leave_shard(config, run, spool, spent)
+    counts = finish(config, run, spool, judged, spent)
+    clear(run)
+    return counts
 
 
 async def generate(config: Config, parts: Parts, spool: Spool, meter: Usage, progress: Progress) -> str:

@@ -179,7 +179,10 @@ def build_command(
     ledger: Annotated[
         Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")
     ] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Stop before this many USD are spent.")] = None,
+    in_flight: Annotated[int, typer.Option(help="Requests under way at once to one model, at most.")] = 256,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Admit clips, in order, while their worst case leaves this many USD unspent.")
+    ] = None,
     price: Annotated[
         str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
     ] = None,
@@ -190,6 +193,7 @@ def build_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: in shards on every machine of a Ray cluster.")] = "local",
     shard: Annotated[
         str | None, typer.Option(help="i/n: only the i-th of n parts of the clips, from 0; `datagen merge` joins them.")
     ] = None,
@@ -212,9 +216,9 @@ def build_command(
             filters=DEFAULT if filters is None else names(filters), prompts=prompts, language=language,
             license=names(license), exclude_media=exclude_media, against=names(against), against_audio=against_audio,
             limit=limit, target=target, split=split, seed=seed,
-            workers=workers, ledger=ledger, max_cost=max_cost, price=prices(price), patience=patience,
-            transport=transport, batch_rows=batch_rows, batch_poll=batch_poll, retry_failed=retry_failed,
-            shard=shard, dry_run=dry_run,
+            workers=workers, ledger=ledger, in_flight=in_flight, max_cost=max_cost, price=prices(price),
+            patience=patience, transport=transport, batch_rows=batch_rows, batch_poll=batch_poll,
+            retry_failed=retry_failed, engine=engine, shard=shard, dry_run=dry_run,
         )
     )  # fmt: skip
     if json_:

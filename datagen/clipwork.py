@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from datagen.audio import Audio, decode_ahead, input_audio, sha256, silenced
@@ -23,6 +24,7 @@ __all__ = ["Done", "work_in_order"]
 
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
 """Filters that can judge one question alone: what they drop is not worth a probe's calls."""
+ASKING_WORKERS = 128
 BATCH_WORKERS = 1000
 """Clips at work where a role's requests gather into batches: with 4 questions of 12 readings, about 50,000 requests."""
 Row = Clip | Caption | Question | Verdict | Failure
@@ -42,15 +44,35 @@ class Done:
 async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, None]:
     """What came of each clip, in the order of the source; at most `workers` are held in memory with their audio."""
     cores = os.cpu_count() or 1
-    asking = BATCH_WORKERS if "batch" in config.transports.values() else 128
+    asking = BATCH_WORKERS if "batch" in config.transports.values() else ASKING_WORKERS
     workers = config.workers or (asking if parts.asks else 2 * cores)
     items = within(parts.part, limited(admitted(parts.source.clips(), config), config.limit))
+    numbers = count(parts.part.first)
+
+    def begin(pair: tuple[Clip | Failure, Audio | AudioError | None]) -> Coroutine[Any, Any, Done]:
+        return in_turn(config, parts, *pair, next(numbers) if isinstance(pair[0], Clip) else -1)
+
+    threads = min(cores, workers)
     async with (
-        contextlib.aclosing(decode_ahead(items, threads=cores, ahead=2 * cores)) as decoded,
-        contextlib.aclosing(in_order(lambda pair: work(config, parts, *pair), decoded, workers)) as results,
+        contextlib.aclosing(decode_ahead(items, threads=threads, ahead=2 * threads)) as decoded,
+        contextlib.aclosing(in_order(begin, decoded, workers)) as results,
     ):
         async for done in results:
             yield done
+
+
+async def in_turn(
+    config: Config, parts: Parts, item: Clip | Failure, audio: Audio | AudioError | None, number: int
+) -> Done:
+    """One clip once there is money for it; none is under way when there is not."""
+    if parts.gate is None or isinstance(item, Failure):
+        return await work(config, parts, item, audio)
+    if not await parts.gate.enter(number):
+        error = "the money of --max-cost does not reach to this clip: raise it to go on"
+        return Done([Failure("budget", OverBudget.reason, item.id, error)], Usage(), over_budget=True)
+    done = await work(config, parts, item, audio)
+    await parts.gate.leave(number, done.usage.picodollars)
+    return done
 
 
 async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio | AudioError | None) -> Done:

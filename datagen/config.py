@@ -65,6 +65,7 @@ class Config:
     seed: int = 0
     workers: int | None = None
     ledger: Path | None = None
+    in_flight: int = 256
     max_cost: float | None = None
     price: tuple[float, float] | None = None
     patience: float = 300.0
@@ -72,6 +73,7 @@ class Config:
     batch_rows: int = 50_000
     batch_poll: float = 30.0
     retry_failed: bool = False
+    engine: str = "local"
     shard: str | None = None
     dry_run: bool = False
 
@@ -86,6 +88,7 @@ class Config:
             ("target", 1),
             ("workers", 1),
             ("batch_rows", 1),
+            ("in_flight", 1),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -96,7 +99,11 @@ class Config:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
         if self.shard is not None and self.shard != "{}/{}".format(*self.part):
             raise UsageError(f"--shard {self.shard}: write it {'{}/{}'.format(*self.part)}")
-        if self.shard is not None and self.target is not None:
+        if self.engine not in ("local", "ray"):
+            raise UsageError(f"--engine {self.engine!r}: use local or ray")
+        if self.engine == "ray" and self.shard is not None:
+            raise UsageError(f"--shard {self.shard}: --engine ray makes its own shards: leave one of them out")
+        if self.target is not None and (self.shard is not None or self.engine == "ray"):
             raise UsageError(
                 f"--target {self.target}: what is kept is known only after the merge of the shards: use --limit"
             )
@@ -130,6 +137,11 @@ class Config:
             last = f"of {number} the last is {number - 1}/{number}" if number else "give i/n with n of 1 or more"
             raise UsageError(f"--shard {self.shard}: there is no such shard: they are counted from 0, {last}")
         return index, number
+
+    @property
+    def share(self) -> float | None:
+        """USD that this process may spend: a shard its part of --max-cost."""
+        return None if self.max_cost is None else self.max_cost / self.part[1]
 
     @property
     def captioners(self) -> dict[str, str | None]:

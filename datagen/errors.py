@@ -2,6 +2,7 @@
 
 DatagenError
 ├── UsageError            the call or the input is wrong: one line, exit 2
+│   └── Busy              another process works in the folder
 ├── Interrupted           Ctrl-C or SIGTERM; the run can go on: exit 130
 ├── AudioError            a clip that cannot be decoded: a row in rejected.parquet
 ├── RowError              a row of a corpus that is not of its published form: a row in rejected.parquet
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 __all__ = [
     "AudioError",
+    "Busy",
     "DatagenError",
     "Denied",
     "Interrupted",
@@ -39,6 +41,10 @@ class DatagenError(Exception):
 
 class UsageError(DatagenError):
     """The call or the input is wrong; the command line prints the one line and exits with 2."""
+
+
+class Busy(UsageError):
+    """Another process works in the run's folder."""
 
 
 class Interrupted(DatagenError):

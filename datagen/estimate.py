@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from datagen.llm.budget import PROMPT_MARGIN
 from datagen.prompts import Prompts
 
 if TYPE_CHECKING:
     from datagen.config import Config
     from datagen.llm import Client
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "worst"]
 
 
 class Calls(NamedTuple):
@@ -26,6 +27,8 @@ class Calls(NamedTuple):
     number: int
     prompt_tokens: int
     completion_tokens: int
+    most: int = 512
+    """Completion tokens at which an answer is cut off."""
 
 
 def estimate(config: Config, clips: int, probes: Mapping[str, Any], clients: Mapping[str, Client]) -> dict[str, Any]:
@@ -54,6 +57,16 @@ def estimate(config: Config, clips: int, probes: Mapping[str, Any], clients: Map
     }
 
 
+def worst(config: Config, probes: Mapping[str, Any], clients: Mapping[str, Client]) -> float:
+    """USD that a clip may cost: every prompt half as long again, and every answer at its limit of tokens."""
+    plan = [*making(config, Prompts(config.prompts)), *probing(config, probes)]
+    return sum(
+        kind.number * (clients[kind.role].price(kind.prompt_tokens * PROMPT_MARGIN, kind.most) or 0.0)
+        for kind in plan
+        if kind.role in clients
+    )
+
+
 def making(config: Config, prompts: Prompts) -> list[Calls]:
     """What captions and questions take."""
     captions, questions = config.captions_per_clip, config.questions_per_clip
@@ -63,7 +76,13 @@ def making(config: Config, prompts: Prompts) -> list[Calls]:
     return [
         caption,
         caption._replace(role="transformers", number=captions),
-        Calls("writer", int("llm" in config.writers), prompts.tokens("write") + 80 * captions, 120 * questions),
+        Calls(
+            "writer",
+            int("llm" in config.writers),
+            prompts.tokens("write") + 80 * captions,
+            120 * questions,
+            512 + 256 * questions,
+        ),
         Calls("writer", mends, prompts.tokens("repair") + 80 * captions, 60),
         Calls("reader", config.readings * (mends - questions) if mends else 0, prompts.tokens("guess") + 60, 8),
     ]

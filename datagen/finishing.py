@@ -19,7 +19,7 @@ from datagen.llm import Client, Usage
 from datagen.llm.request import public_name
 from datagen.prompts import Prompts
 from datagen.questions.repair import kinds
-from datagen.records import LEFT_OUT, MEASURES, Caption, Clip, Failure, Question, Verdict
+from datagen.records import LEFT_OUT, MEASURES, Caption, Clip, Failure, Question, Verdict, canonical
 from datagen.run import TABLES, Run, Spool
 from datagen.statistics import clustered_mean
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from datagen.sources import Source
 
-__all__ = ["Spent", "about", "finish", "leave_shard"]
+__all__ = ["Spent", "about", "done_before", "finish", "leave_shard"]
 
 
 def about(
@@ -112,6 +112,15 @@ def leave_shard(config: Config, run: Run, spool: Spool, spent: Spent) -> dict[st
     spool.discard()
     run.save(status="shard")
     return counts
+
+
+def done_before(config: Config, run: Run, fingerprints: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The counts of a shard that was built to its end already, and with which there is nothing more to try."""
+    state = run.earlier() or {}
+    if state.get("status") != "shard" or canonical(state["fingerprints"]) != canonical(fingerprints):
+        return None
+    again = config.retry_failed or state["stopped"] or set(state["counts"]["failed"]) - {"audio", "source"}
+    return None if again else {**state["counts"], "calls": 0, "cost_usd": 0.0}
 
 
 def count(

@@ -27,7 +27,7 @@ from datagen.records import canonical
 from datagen.rows import some
 from datagen.run import TABLES, Run, Spool, opened
 
-__all__ = ["merge"]
+__all__ = ["Shard", "gathered", "join", "merge"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Shard:
 
     @property
     def ledger(self) -> Path:
+        """Its answers."""
         return Path(self.state["config"].get("ledger") or self.path / "ledger.sqlite")
 
 
@@ -60,18 +61,24 @@ def merge(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     with run.held():
         begin(run, shards)
         with contextlib.closing(Ledger(run.path / "ledger.sqlite", run.state["id"])) as ledger:
-            for file in dict.fromkeys(shard.ledger for shard in shards):
-                ledger.absorb(file, run.state["merged"])
+            spool, usage = Spool(run), Usage()
+            join(shards, ledger, spool, usage)
             total = ledger.totals(run=ledger.run)
-        config, usage = replace(restored(shards[0].state["config"]), out=run.path), Usage()
-        for shard in shards:
-            usage.add(Usage(**shard.state["usage"]))
-        spool = Spool(run)
-        for record, name in TABLES.items():
-            spool.extend(record, [shard.path / f"{name}.parquet" for shard in shards])
         spool.close_segment()
+        config = replace(restored(shards[0].state["config"]), out=run.path)
         judged = judge(config, context_of(config, run.state["about"]["roles"]), spool)
         return finish(config, run, spool, judged, Spent(total.answers, total.cost, usage, started))
+
+
+def join(shards: Sequence[Shard], ledger: Ledger, spool: Spool, usage: Usage) -> None:
+    """Adds the answers of the shards to `ledger`, their rows to `spool` and what the answers cost to `usage`."""
+    ids = [shard.state["id"] for shard in shards]
+    for file in dict.fromkeys(shard.ledger for shard in shards):
+        ledger.absorb(file, ids)
+    for shard in shards:
+        usage.add(Usage(**shard.state["usage"]))
+    for record, name in TABLES.items():
+        spool.extend(record, [shard.path / f"{name}.parquet" for shard in shards])
 
 
 def begin(run: Run, shards: Sequence[Shard]) -> None:

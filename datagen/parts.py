@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen import leakage
+from datagen.admission import Admission, Gate
 from datagen.captioners import CAPTIONERS
 from datagen.config import Config, filter_factory
 from datagen.errors import UsageError
+from datagen.estimate import worst
 from datagen.llm import Budget, Client, Endpoint, Ledger
 from datagen.llm.batch import server_client
 from datagen.plugins import Context, content_hash, resolve
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Part",
     "Parts",
+    "Site",
     "Survey",
     "admitted",
     "asks",
@@ -73,6 +76,8 @@ class Parts:
     repair: Repair | None
     context: Context
     part: Part
+    gate: Gate | None = None
+    """Asked before each clip where `--max-cost` is given."""
 
     @property
     def asks(self) -> bool:
@@ -89,6 +94,16 @@ class Survey:
     """Hash of everything that the source says of its clips, and of the size of each file; what a Listed source says."""
     vocabulary: Mapping[str, int] = field(default_factory=dict)
     together: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a shard that another process sent here has from it."""
+
+    survey: Survey
+    base: Path
+    """Ledger of earlier answers, which is read and not written."""
+    gate: Gate | None
 
 
 def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
@@ -116,7 +131,7 @@ def make_clients(config: Config, ledger: Ledger) -> dict[str, Client]:
         roles["second_reader"] = (config.second_reader_model, config.second_reader_url or config.base_url)
     if "policy" in asked:
         roles["policy"] = (config.policy_model, config.policy_url or config.base_url)
-    budget = Budget(config.max_cost, ledger.totals(run=ledger.run).cost)
+    budget = Budget(config.share, ledger.totals(run=ledger.run).cost)
     made: dict[Endpoint | str, Client] = {}
     clients: dict[str, Client] = {}
     for role, (model, url) in roles.items():
@@ -150,7 +165,7 @@ def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint 
     if isinstance(place, Endpoint):
         return server_client(
             place, ledger, budget=budget, patience=config.patience, retry_failed=config.retry_failed,
-            batch_rows=config.batch_rows, batch_poll=config.batch_poll,
+            concurrency=config.in_flight, batch_rows=config.batch_rows, batch_poll=config.batch_poll,
         )  # fmt: skip
     from datagen.llm.local import local_client
 
@@ -159,7 +174,9 @@ def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint 
     )
 
 
-def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[str, Client]) -> Parts:
+def make_parts(
+    config: Config, source: Source, survey: Survey, clients: Mapping[str, Client], gate: Gate | None = None
+) -> Parts:
     """Every plug-in by its name. Raises UsageError for one that is not known."""
     context = Context(
         seed=config.seed, prompts=Prompts(config.prompts), captions_per_clip=config.captions_per_clip,
@@ -172,6 +189,9 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
     index, number = config.part
     first, end = (survey.clips * place // number for place in (index, index + 1))
     made = {name: make_filter(name, value, context) for name, value in config.chain.items() if asks(name, context)}
+    probes = {name: filter for name, filter in made.items() if not hasattr(filter, "judge")}
+    if gate is None and config.share is not None:
+        gate = Admission(config.share, worst(config, probes, clients), first, end)
     return Parts(
         source=source,
         captioners={
@@ -181,10 +201,11 @@ def make_parts(config: Config, source: Source, survey: Survey, clients: Mapping[
             for name, model in config.captioners.items()
         },
         writers={name: resolve("generator", name, WRITERS, "write")(context) for name in config.writers},
-        probes={name: filter for name, filter in made.items() if not hasattr(filter, "judge")},
+        probes=probes,
         repair=Repair(context, made["blind"].probe if "blind" in made else None) if config.repair else None,
         context=context,
         part=Part(first, end, last=index + 1 == number),
+        gate=gate,
     )
 
 

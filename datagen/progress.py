@@ -57,6 +57,16 @@ class Progress:
             self.done += isinstance(row, Clip) or (isinstance(row, Failure) and row.stage == "audio")
         self.tell()
 
+    def shard(self, counts: Mapping[str, Any]) -> None:
+        """One more shard is done, with these counts; its calls go to the last of `stats`."""
+        self.done += counts["clips"] + counts["failed"].get("audio", 0)
+        self.clips += counts["clips"]
+        self.questions += counts["questions"]
+        self.failures += sum(counts["failed"].values())
+        self.stats[-1].calls += counts["calls"]
+        self.stats[-1].cost += counts["cost_usd"]
+        self.tell()
+
     def tell(self) -> None:
         """Says a line where it is time for one."""
         now = time.monotonic()

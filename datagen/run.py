@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from datagen.errors import DatagenError, Interrupted, UsageError
+from datagen.errors import Busy, DatagenError, Interrupted, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Run:
             except BlockingIOError:
                 lock.seek(0)
                 holder = lock.read().strip() or "unknown"
-                raise UsageError(
+                raise Busy(
                     f"--out {self.path}: process {holder} is working in it: wait for it, or choose another folder"
                 ) from None
             lock.truncate(0)
@@ -143,7 +143,8 @@ class Run:
             strangers = sorted(
                 p.name
                 for p in self.path.iterdir()
-                if p.name not in (".lock", ".spool", "run.json.tmp") and not p.name.startswith("ledger.sqlite")
+                if p.name not in (".lock", ".spool", ".shards", "run.json.tmp")
+                and not p.name.startswith("ledger.sqlite")
             )
             if strangers:
                 raise UsageError(f"--out {self.path}: holds {strangers[0]!r} but no run.json: choose an empty folder")

@@ -209,6 +209,7 @@ def test_nothing_of_the_machine_goes(hub, tmp_path, monkeypatch):
 
 def test_every_option_of_a_build_is_published_or_left_out_on_purpose():
     at_home = {"out", "workers", "ledger", "max_cost", "price", "patience", "retry_failed", "dry_run"}
+    at_home |= {"engine", "shard", "in_flight", "transport", "batch_rows", "batch_poll"}
     assert {field.name for field in dataclasses.fields(Config)} == {*BUILT_FROM, *at_home}
 
 

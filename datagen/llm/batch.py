@@ -210,7 +210,7 @@ class BatchSender:
 
 def server_client(
     endpoint: Endpoint, ledger: Ledger, *, batch_rows: int, batch_poll: float, patience: float, retry_failed: bool,
-    budget: Budget | None = None, stats: Stats | None = None,
+    concurrency: int = 256, budget: Budget | None = None, stats: Stats | None = None,
 ) -> Client:  # fmt: skip
     """The client of a served model, by the Batch API where the endpoint says so."""
     stats = stats if stats is not None else Stats()
@@ -218,8 +218,9 @@ def server_client(
     if endpoint.batch:
         sender = BatchSender(endpoint, ledger, patience=patience, poll=batch_poll, stats=stats, rows=batch_rows)
     return Client(
-        endpoint, ledger, budget=budget, patience=patience, retry_failed=retry_failed, stats=stats, sender=sender
-    )
+        endpoint, ledger, budget=budget, patience=patience, retry_failed=retry_failed, concurrency=concurrency,
+        stats=stats, sender=sender,
+    )  # fmt: skip
 
 
 def _held(batches: Batches) -> bool:

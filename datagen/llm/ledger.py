@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from datagen.errors import LedgerError, UsageError
 
@@ -103,14 +104,16 @@ class _Put:
 class Ledger:
     """Opens or creates the file at `path`; `run` marks the rows that are put, for `totals(run=…)`.
 
-    Raises UsageError when the file is something else or cannot be opened.
+    What it lacks is looked up in the ledger `base`, which nobody may write to meanwhile. Raises UsageError when the
+    file is something else or cannot be opened.
     """
 
-    def __init__(self, path: str | Path, run: str = "") -> None:
+    def __init__(self, path: str | Path, run: str = "", *, base: Path | None = None) -> None:
         self.path = Path(path)
         self.run = run
         self._read = connect(self.path)
         self._connection = connect(self.path)
+        self._base = _unchanging(base) if base else None
         self._waiting: list[_Put] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -123,7 +126,10 @@ class Ledger:
     def get(self, key: str, max_tokens: int | None = None) -> Row | None:
         """The row that serves a call with this limit (None: any row of the key, an answer before an error)."""
         try:
-            rows = [Row(*values) for values in self._read.execute(SELECT, (key,)).fetchall()]
+            found = self._read.execute(SELECT, (key,)).fetchall()
+            if self._base and not found:
+                found = self._base.execute(SELECT, (key,)).fetchall()
+            rows = [Row(*values) for values in found]
         except sqlite3.Error as error:
             raise self._error(error) from None
         serving = [row for row in rows if max_tokens is None or row.serves(max_tokens)]
@@ -164,6 +170,10 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._error(error) from None
 
+    def checkpoint(self) -> None:
+        """Puts everything into the one file, so that a ledger whose `base` it is sees it."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def absorb(self, other: Path, runs: Sequence[str]) -> None:
         """Takes every answer of another file, those of `runs` as if this ledger's had put them; what it has stands.
 
@@ -193,6 +203,8 @@ class Ledger:
         self._thread.join()
         self._connection.close()
         self._read.close()
+        if self._base:
+            self._base.close()
 
     def _flush(self) -> None:
         if self._timer is not None:
@@ -281,6 +293,11 @@ def _sum(rows: Iterable[tuple[object, ...]]) -> Totals:
         cost += float(str(dollars or 0.0))
         priced += int(str(with_price))
     return Totals(answers, prompt, completion, cost, answers - priced)
+
+
+def _unchanging(path: Path) -> sqlite3.Connection:
+    """A connection without locks or a file of its own beside `path`: a WAL cannot be shared between machines."""
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True, check_same_thread=False)
 
 
 def connect(path: Path) -> sqlite3.Connection:
