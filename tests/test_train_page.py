@@ -122,7 +122,7 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path, rows):
 def test_no_text_is_read_as_html(tmp_path):
     rows = [step(1), {"step": 1, "alarm": HOSTILE, "says": HOSTILE, "stops": False},
             {"step": 1, "held_out": {HOSTILE: share(1, 6)},
-             "samples": [{"id": HOSTILE, "text": HOSTILE, "right": True}]}]  # fmt: skip
+             "samples": [{"id": HOSTILE, "text": HOSTILE, "condition": HOSTILE, "right": True}]}]  # fmt: skip
     config = {"model": HOSTILE, "data": HOSTILE, "modality": "text", "objective": "sampled", "method": "full",
               "seed": 0, "steps": 1, "stop_on": []}  # fmt: skip
     page = page_of(run_in(tmp_path / "out", rows, config=config, prompt=HOSTILE, stopped=HOSTILE))

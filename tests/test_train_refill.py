@@ -116,6 +116,8 @@ def test_a_run_with_refills_goes_on_exactly_and_sees_no_place_twice(tiny, questi
 def test_rounds_below_none_are_refused(questions, tmp_path):  # noqa: F811
     with pytest.raises(UsageError, match="--refill -1: give the most rounds"):
         config(questions, "m", tmp_path, refill=-1)
+    with pytest.raises(UsageError, match="--refill 2: --objective exact samples no groups"):
+        config(questions, "m", tmp_path, refill=2, objective="exact")
 
 
 @pytest.mark.slow

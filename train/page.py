@@ -54,6 +54,8 @@ FIGURES = (
     Figure("length", "Tokens of an answer", alarm="length-collapse"),
     Figure("clipped", "Answers cut off", share=True, alarm="clipped"),
     Figure("entropy", "Entropy, nats a token", alarm="entropy-collapse"),
+    Figure("log_p", "Log-probability of what is right"),
+    Figure("refilled", "Groups replaced"),
     Figure("grad_norm", "Norm of the gradient"),
     Figure("kl", "Divergence from the reference"),
     Figure("seconds", "Seconds a step"),
@@ -108,7 +110,7 @@ def write_page(out: Path, peak_bytes: int | None = None) -> None:
 
 
 def answers(log: Sequence[Row]) -> tuple[int, list[Row]] | None:
-    """(step, rows with id, text, right) of the last asking that kept some answers."""
+    """(step, rows with id, condition, text, right) of the last asking that kept some answers."""
     return next(((row["step"], row["samples"]) for row in reversed(log) if row.get("samples")), None)
 
 

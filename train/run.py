@@ -130,6 +130,8 @@ class Config:
             raise UsageError(f"--audio {self.audio}: --modality {self.modality} hears nothing: use audio or mixed")
         if self.refill < 0:
             raise UsageError(f"--refill {self.refill}: give the most rounds of a step, 0 for none")
+        if self.refill and self.objective != "sampled":
+            raise UsageError(f"--refill {self.refill}: --objective {self.objective} samples no groups: leave it out")
         if self.refill and self.prompts_per_step % world_size():
             raise UsageError(
                 f"--refill {self.refill}: {world_size()} processes do not divide --prompts-per-step "

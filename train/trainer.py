@@ -79,7 +79,7 @@ class Answered:
     right: dict[int, bool] = field(default_factory=dict)
     """Place of a held-out question → whether its answer was right."""
     samples: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Place of a held-out question, of the first few → id, text and right of its answer, for the report."""
+    """Place of a held-out question, of the first few → id, condition, text and right of its answer, for the report."""
     conditions: dict[int, str] = field(default_factory=dict)
     """The same place → what was heard."""
     groups: int = 0
@@ -92,8 +92,8 @@ class Answered:
     completions: int = 0
     correct: int = 0
     """Of these."""
-    refilled: int = 0
-    """Groups without signal that others were put in the place of."""
+    refilled: int | None = None
+    """Groups without signal that others were put in the place of, where that is asked for."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """One row a completion: place, id, n (choices), pick, right, text."""
@@ -121,8 +121,10 @@ class Answered:
             "expected": {name: round(value, 3) for name, value in sorted(self.expected.items())},
         }
         if self.completions:  # of all that was sampled: what trl logs is of the batch, whatever it was filled with
-            found |= {"accuracy": self.correct / self.completions, "refilled": self.refilled}
-        self.groups = self.no_signal = self.completions = self.correct = self.refilled = 0
+            found["accuracy"] = self.correct / self.completions
+        if self.refilled is not None:
+            found["refilled"], self.refilled = self.refilled, 0
+        self.groups = self.no_signal = self.completions = self.correct = 0
         self.picked, self.expected = Counter(), Counter()
         return found
 
@@ -131,7 +133,8 @@ class Answered:
         self.right.update({row["place"]: row["right"] for row in rows})
         for row in rows:
             if row["place"] < SAMPLES:
-                self.samples[row["place"]] = {"id": row["id"], "text": row["text"][:SAMPLE], "right": row["right"]}
+                kept = {name: row[name] for name in ("id", "condition", "right")}
+                self.samples[row["place"]] = kept | {"text": row["text"][:SAMPLE]}
         self.conditions.update({row["place"]: row["condition"] for row in rows})
 
     def held_out(self) -> dict[str, Any]:
@@ -159,6 +162,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         self.deck, self.held_out, self.answered, self.listener = deck, held_out, answered, listener
         self.refill, self.further = refill, further
         """Rounds in which groups are replaced; places that refills have used so far."""
+        answered.refilled = 0 if refill else None
         config: GRPOConfig = kwargs["args"]
         with _without_reference(config):
             super().__init__(*args, **kwargs)
@@ -319,7 +323,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             self.answered.add(gather_object(found))
             useful = [start for start in groups_of(found, size) if start not in set(without_signal(found, size))]
             count = replaced(held, [rows, ids, completions, texts, found], idle, useful, size)
-            self.answered.refilled += sum(gather_object([count]))
+            self.answered.refilled = (self.answered.refilled or 0) + sum(gather_object([count]))
 
     @contextmanager
     def _unlogged(self) -> Iterator[None]:
