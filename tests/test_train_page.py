@@ -89,7 +89,7 @@ def test_held_out_accuracy_has_a_band_and_a_dot_for_each_asking_and_a_line_for_e
     rows = [{"step": 0, "held_out": {"audio": share(3, 6), "none": share(2, 6)}}, step(1), step(2),
             {"step": 2, "held_out": {"audio": share(6, 6), "none": share(2, 6)}}]  # fmt: skip
     page = page_of(run_in(tmp_path / "out", rows))
-    shown = figures(page)["Held-out accuracy, 95 % Wilson band"]
+    shown = figures(page)["Held out, 95 % band"]
     assert 'class="line c0" d="M0.0 50.0L1000.0 0.0"' in shown
     assert 'class="dots c1" d="M0.0 66.7h0M1000.0 66.7h0"' in shown
     low, high = share(3, 6)["low"], share(3, 6)["high"]

@@ -163,24 +163,32 @@ def held_out_plot(
 ) -> Plot:  # fmt: skip
     """Accuracy of each condition with its 95 % Wilson band."""
     scale = Scale(last, 0.0, 1.0)
-    series, texts = [], []
-    for number_, name in enumerate(dict.fromkeys(name for _, shares in found for name in shares)):
-        shares = [(step, by[name]) for step, by in found if name in by and by[name]["accuracy"] is not None]
-        line = [(step, share["accuracy"]) for step, share in shares]
-        edge = [(step, share["low"]) for step, share in shares] + [(s, share["high"]) for s, share in reversed(shares)]
-        series.append(
-            Series(f"c{number_ % COLOURS}", name, scale.path(line), band=scale.path(edge), dots=scale.dots(line))
-        )
-        texts += [f"{name} {percent(line[-1][1])}"] if line else []
-    said = [
-        (step, ", ".join(f"{name} {percent(share['accuracy'])}" for name, share in by.items())) for step, by in found
+    names = dict.fromkeys(name for _, shares in found for name in shares)
+    series = [
+        band(name, f"c{number_ % COLOURS}", [(step, by[name]) for step, by in found if name in by], scale)
+        for number_, name in enumerate(names)
     ]
-    width = WIDE / max(len(said), 1)
+    width = WIDE / len(found)
     return Plot(
-        "Held-out accuracy, 95 % Wilson band", ", ".join(texts), "0 %", "100 %", 0, last, series, marked,
+        "Held out, 95 % band", told(found[-1][1]), "0 %", "100 %", 0, last, series, marked,
         [(scale.y(value), f"{what} {percent(value)}") for value, what in rules],
-        [(max(scale.x(step) - width / 2, 0), width, f"step {step}: {text}") for step, text in said],
+        [(max(scale.x(step) - width / 2, 0), width, f"step {step}: {told(by)}") for step, by in found],
     )  # fmt: skip
+
+
+def band(name: str, kind: str, shares: Sequence[tuple[int, Row]], scale: Scale) -> Series:
+    """Shares at some steps, with their intervals."""
+    line = [(step, share["accuracy"]) for step, share in shares]
+    edge = [(step, share["low"]) for step, share in shares] + [(step, share["high"]) for step, share in shares[::-1]]
+    return Series(kind, name, scale.path(line), band=scale.path(edge), dots=scale.dots(line))
+
+
+def told(shares: Mapping[str, Row]) -> str:
+    """`audio 71 %, none 52 %`."""
+    named = len(shares) > 1
+    return ", ".join(
+        f"{name} {percent(s['accuracy'])}" if named else percent(s["accuracy"]) for name, s in shares.items()
+    )
 
 
 def letters_plot(rows: Sequence[Row], last: int, marked: Sequence[tuple[float, str, str]]) -> Plot:
