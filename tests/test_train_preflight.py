@@ -155,6 +155,26 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_to_go_on_from(tiny, que
     assert rows_of(tmp_path / "full") == rows_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_a_run_on_a_small_disk_goes_on_when_there_is_more_room(tiny, questions, tmp_path, monkeypatch, capsys):  # noqa: F811
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    words = ["--data", questions, "--model", tiny("causal"), "--out", disk / "out", "--prompt", "letters", "--steps", 6,
+             "--prompts-per-step", 2, "--group-size", 4, "--batch-size", 4, "--max-tokens", 3, "--save-every", 2,
+             "--eval-every", 2, "--method", "full", "--learning-rate", 1e-2]  # fmt: skip
+    try:
+        code, _, err = call(monkeypatch, capsys, *words)
+        assert (code, "the disk is full" in err.splitlines()[-1], "Traceback" in err) == (1, True, False), err
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        again = train(config(questions, tiny("causal"), disk / "out", steps=6, learning_rate=1e-2, resume=True))
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    whole = train(config(questions, tiny("causal"), tmp_path / "whole", steps=6, learning_rate=1e-2))
+    assert again["parameters_sha256"] == whole["parameters_sha256"]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")])
 def test_without_a_checkpoint_it_says_so_and_other_errors_are_left_alone(tmp_path, error):
     with pytest.raises(preflight.DatagenError, match="there is no checkpoint yet: make room"), room(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,10 @@ FORM = (
 """What two configurations of one architecture have in common."""
 ADAPTER = ("r", "target_modules")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-SAID = ("PytorchStreamWriter failed", "unexpected pos", *(f"(os error {number})" for number in FULL))
+SAID = ("PytorchStreamWriter failed", "unexpected pos", "iostream error", *(f"(os error {number})" for number in FULL))
 """How torch and safetensors, whose errors have no number, tell of a disk that is full."""
+LEAST = 100_000
+"""Bytes that are free on a disk that is not full."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -115,7 +118,7 @@ def room(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if not _is_full(error):
+        if not _is_full(error) and shutil.disk_usage(out).free > LEAST:
             raise
         last = last_checkpoint(out / "checkpoints")
         stands = f"{last.name} stands" if last else "there is no checkpoint yet"
