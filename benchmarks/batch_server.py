@@ -51,15 +51,17 @@ class Batch:
 
 
 class BatchServer(ModelServer):
-    """`batches` made so far, by id, in order; `seconds` that one takes; `rows` in each."""
+    """`batches` made so far, by id, in order; `seconds` that one takes."""
+
+    connection: type[BatchConnection]
+    """What speaks with one client."""
 
     def __init__(
         self, responder: Callable[[Body], str] = respond, *, seconds: float = 0.0, batch_faults: Sequence[str] = (),
-        echo: bool = False, **options: Any,
+        **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(responder, **options)
         self.seconds, self.batch_faults = seconds, list(batch_faults)
-        self.echo = echo
         self.folder = Path(tempfile.mkdtemp())
         self.batches: dict[str, Batch] = {}
         self.seen: Counter[str] = Counter()
@@ -70,7 +72,7 @@ class BatchServer(ModelServer):
 
     async def serve(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: BatchConnection(self), "127.0.0.1", self.port, backlog=4096)
+        server = await loop.create_server(lambda: self.connection(self), "127.0.0.1", self.port, backlog=4096)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
@@ -189,17 +191,13 @@ class BatchConnection(Connection):
             self.server.headers.append(head)
             self.server.seen[f"{method} /{'/'.join(parts[1:2] + parts[3:])}"] += 1
             if self.server.status in (401, 403):
-                self.error(self.server.status, self.echoed(head))
+                self.error(self.server.status)
             else:
                 self.batch_route(method, parts[1:], parse_qs(address.query), head, body)
         elif address.path == "/batch-stats":
             self.reply(200, self.server.batch_stats())
         else:
             super().route(head, body)
-
-    def echoed(self, head: str) -> str:
-        """Some servers say which key it was that they do not take."""
-        return f"Incorrect API key provided: {head}" if self.server.echo else ""
 
     def batch_route(self, method: str, parts: list[str], query: dict[str, list[str]], head: str, body: bytes) -> None:
         server = self.server
@@ -269,6 +267,9 @@ class BatchConnection(Connection):
         if cut is not None:
             batch.fault = ""
             asyncio.get_running_loop().call_soon(self.transport.close)
+
+
+BatchServer.connection = BatchConnection
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from datagen.errors import DatagenError, UsageError
+from datagen.keys import hidden
 from datagen.llm.request import public_name
 from datagen.rows import sha256_of
 from datagen.run import Run, opened
@@ -76,7 +77,7 @@ def publish(
 
         if not (token := get_token()):
             raise UsageError("no token for the Hub: set HF_TOKEN, or run `hf auth login`")
-        with told(repo), quiet():
+        with told(repo, token), quiet():
             done = send(HfApi(token=token), files, repo, private, revision or "main")
         return listing(files, run, repo, revision) | {"dry_run": False} | done
 
@@ -298,8 +299,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def told(repo: str) -> Iterator[None]:
-    """Makes one line of what the Hub or the network says."""
+def told(repo: str, token: str) -> Iterator[None]:
+    """Makes one line of what the Hub or the network says, without the token, which they may repeat."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -310,13 +311,18 @@ def told(repo: str) -> Iterator[None]:
         while cause and not isinstance(cause, httpx2.HTTPError):
             cause = cause.__cause__
         if isinstance(cause, HfHubHTTPError):
-            raise refusal(repo, cause.response.status_code, cause.server_message or "") from error
-        what = " ".join(str(cause or error).split()) or type(cause or error).__name__
+            raise refusal(repo, cause.response.status_code, without(token, cause.server_message)) from None
+        what = " ".join(without(token, str(cause or error)).split()) or type(cause or error).__name__
         if cause is None:
             cure = "set HF_HUB_DISABLE_XET=1 where HF_ENDPOINT has no Xet" if "/xet-" in what else AGAIN
-            raise DatagenError(f"{repo}: nothing was published: {what}: {cure}") from error
+            raise DatagenError(f"{repo}: nothing was published: {what}: {cure}") from None
         kept = "shards that arrived whole are not sent again"
-        raise DatagenError(f"{repo}: the connection to the Hub broke ({what}): {kept}; {AGAIN}") from error
+        raise DatagenError(f"{repo}: the connection to the Hub broke ({what}): {kept}; {AGAIN}") from None
+
+
+def without(token: str, text: str | None) -> str:
+    """`text` with the token taken out."""
+    return hidden((text or "").encode(errors="replace"), [token], least=1).decode()
 
 
 def refusal(repo: str, status: int, text: str) -> DatagenError:

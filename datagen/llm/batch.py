@@ -84,6 +84,8 @@ class BatchSender:
                 self._batches.pending.drop([name])
                 return error, attempt
             except Denied as error:
+                if self._stopped is not None:
+                    raise
                 cure = f"check --model and the key in ${self.endpoint.key_env}"
                 raise self._stop(Denied(f"{error}: {cure}", error.raw)) from None
             except TransientError as error:

@@ -133,7 +133,7 @@ class BatchApi:
         """The lines of a fetched file; what is no line of the form is passed over, and so is missing."""
         for raw in file:
             try:
-                value = orjson.loads(raw)
+                value = orjson.loads(self.http.redact(200, raw))
                 name, response, error = value["custom_id"], value.get("response"), value.get("error")
                 if response is None:
                     yield Line(

@@ -9,7 +9,7 @@ from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
 from datagen.llm.budget import METER, PROMPT_MARGIN, Budget, Price, Stats, price_of
 from datagen.llm.ledger import Ledger, Row
 from datagen.llm.reply import Completion
-from datagen.llm.request import Answer, Endpoint, Request, digest
+from datagen.llm.request import Answer, Endpoint, Request, digest, public_name
 from datagen.llm.sender import Sender
 
 __all__ = ["Client", "Sends"]
@@ -82,8 +82,8 @@ class Client:
         """Check server, key, model and price in at most 5 s. Raises UsageError, one line."""
         if self.price(0, 0) is None and self._budget.max_cost is not None:
             raise UsageError(
-                f"--max-cost needs a price and none is known for {self.endpoint.model!r} at {self.endpoint.base_url}: "
-                "add --price IN,OUT (USD per million tokens)"
+                f"--max-cost needs a price and none is known for {self.endpoint.model!r} at "
+                f"{public_name(self.endpoint.base_url)}: add --price IN,OUT (USD per million tokens)"
             )
         await self._sender.preflight()
 

@@ -31,7 +31,7 @@ class Endpoint:
     revision: str = ""
     """What tells two versions of one id apart; part of the key."""
     key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the API key; may be unset for servers that need none."""
+    """Environment variable that holds the API key (with `_FILE`: names its file); unset for servers that need none."""
     price_in: float | None = None
     """USD per million prompt tokens; None asks the price library."""
     price_out: float | None = None

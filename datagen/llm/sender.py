@@ -11,7 +11,7 @@ from datagen.llm.budget import Stats
 from datagen.llm.form import Form, stepped_down
 from datagen.llm.limiter import Health, Limiter
 from datagen.llm.reply import Completion, Misaddressed, Refused, Unsupported, interpret
-from datagen.llm.request import Endpoint, Request
+from datagen.llm.request import Endpoint, Request, public_name
 from datagen.llm.transport import Http, Unreachable
 from datagen.seeds import generator
 
@@ -31,7 +31,7 @@ class Sender:
     def __init__(self, endpoint: Endpoint, *, patience: float, timeout: float, concurrency: int, stats: Stats) -> None:
         self.endpoint = endpoint
         self.limiter = Limiter(concurrency, endpoint.rpm, endpoint.tpm)
-        self.health = Health(endpoint.base_url, patience)
+        self.health = Health(public_name(endpoint.base_url), patience)
         self.http = Http(endpoint, timeout=timeout, connections=concurrency)
         self._stats = stats
         self._patience = patience

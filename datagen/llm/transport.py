@@ -7,12 +7,12 @@ much (`benchmarks/engine.py`, docs/engine.md).
 from __future__ import annotations
 
 import asyncio
-import os
+import base64
 import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 from pyreqwest.bytes import Bytes
@@ -23,8 +23,9 @@ from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from datagen.errors import TransientError, UsageError
+from datagen.keys import hidden, key_of
 from datagen.llm.reply import Reply
-from datagen.llm.request import Endpoint
+from datagen.llm.request import Endpoint, public_name
 
 __all__ = ["Http", "Unreachable"]
 
@@ -47,6 +48,7 @@ class Http:
     def __init__(self, endpoint: Endpoint, *, timeout: float, connections: int) -> None:
         self.endpoint = endpoint
         self._bases = _bases(endpoint.base_url)
+        self._headers, self._secrets = _entry(endpoint)
         self.tried = " and ".join(f"{base}/chat/completions" for base in self._bases)
         """Every address that may be tried, for the error line."""
         self._confirmed = False
@@ -100,17 +102,15 @@ class Http:
             return Reply(200, b"", url)
 
     def _reply(self, response: Response, url: str, body: Bytes) -> Reply:
-        if response.status == 200:
-            return Reply(200, body.to_bytes(), url)
-        after = _seconds(response.get_header("retry-after"))
+        after = _seconds(response.get_header("retry-after")) if response.status != 200 else None
         return Reply(response.status, self.redact(response.status, body.to_bytes()), url, after)
 
     def _broken(self, error: RequestError, url: str) -> TransientError:
         if _unconnected(error):
-            return Unreachable(f"{url} cannot be reached ({_reason(error)})")
+            return Unreachable(f"{url} cannot be reached ({self._reason(error)})")
         if isinstance(error, RequestTimeoutError):
             return TransientError(f"{url} did not answer within {self._timeout:g} s")
-        return TransientError(f"{url} broke off ({_reason(error)})")
+        return TransientError(f"{url} broke off ({self._reason(error)})")
 
     def confirm(self) -> None:
         """The address works: a later 404 is about the model."""
@@ -140,9 +140,9 @@ class Http:
             async with asyncio.timeout(PREFLIGHT / 2):
                 replies = [(base, *await self._get_models(base)) for base in self._bases]
         except (RequestError, TimeoutError) as error:
-            reason = _reason(error) if isinstance(error, RequestError) else f"nothing within {PREFLIGHT / 2:g} s"
+            reason = self._reason(error) if isinstance(error, RequestError) else f"nothing within {PREFLIGHT / 2:g} s"
             raise UsageError(
-                f"no server answers at {self.endpoint.base_url} ({reason}): start it or pass --base-url"
+                f"no server answers at {public_name(self.endpoint.base_url)} ({reason}): start it or pass --base-url"
             ) from None
         for base, status, body in replies:
             if status in (401, 403):
@@ -157,7 +157,7 @@ class Http:
 
     def _no_entry(self, base: str, status: int) -> str:
         name = self.endpoint.key_env
-        state = "the key in it was not accepted" if os.environ.get(name) else "it is not set"
+        state = "the key in it was not accepted" if self._secrets else "it is not set"
         return f"{base} answered {status}: put a valid key in ${name} ({state})"
 
     async def _check_served(self, served: list[str]) -> None:
@@ -177,13 +177,13 @@ class Http:
 
     async def _get_models(self, base: str) -> tuple[int, bytes]:
         response = await self._open().get(f"{base}/models").build().send()
-        return response.status, (await response.bytes()).to_bytes()
+        return response.status, self.redact(response.status, (await response.bytes()).to_bytes())
 
     def _open(self) -> Client:
         """The client, made on first use."""
         if self._client is None:
             timeout = timedelta(seconds=self._timeout)
-            builder = ClientBuilder().default_headers(_authorization(self.endpoint)).follow_redirects(False)
+            builder = ClientBuilder().default_headers(self._headers).follow_redirects(False)
             builder = builder.timeout(timeout).connect_timeout(CONNECT).max_connections(self._connections)
             if self.endpoint.local:
                 builder = builder.no_proxy()  # else that of the environment
@@ -191,29 +191,35 @@ class Http:
         return self._client
 
     def redact(self, status: int, body: bytes) -> bytes:
-        """Servers repeat the key in their errors, and errors are stored and shown."""
-        key = _key(self.endpoint).encode()
-        return body.replace(key, b"***") if status != 200 and key else body
+        """`body` without the key: servers repeat it in their errors, and these are stored and shown."""
+        return hidden(body, self._secrets) if status == 200 else hidden(body, self._secrets, least=1)
+
+    def _reason(self, error: RequestError) -> str:
+        return self.redact(0, _reason(error).encode(errors="replace")).decode()
 
 
-def _authorization(endpoint: Endpoint) -> dict[str, str]:
-    """The header that holds the key. Raises UsageError, without the key, when no header can hold it."""
-    key = _key(endpoint)
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError(f"${endpoint.key_env} holds characters that no key has: set it again")
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _key(endpoint: Endpoint) -> str:
-    return os.environ.get(endpoint.key_env, "").strip()
+def _entry(endpoint: Endpoint) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The header that lets us in, and what in it nobody is to read. A user in the address goes before the key."""
+    address = urlsplit(endpoint.base_url)
+    if address.username or address.password:
+        user, password = unquote(address.username or ""), unquote(address.password or "")
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {basic}"}, tuple(filter(None, (basic, password, address.password)))
+    if key := key_of(endpoint.key_env):
+        return {"Authorization": f"Bearer {key}"}, (key,)
+    return {}, ()
 
 
 def _bases(base_url: str) -> list[str]:
-    """Both readings of a base URL, the likelier first."""
-    base = base_url.rstrip("/").removesuffix("/chat/completions")
-    parts = urlsplit(base)
+    """Both readings of a base URL, the likelier first, without the user that it may name."""
+    parts = urlsplit(base_url.rstrip("/").removesuffix("/chat/completions"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--base-url {base_url!r} is no http address: write it like http://127.0.0.1:8000/v1")
+        shown = public_name(base_url)
+        raise UsageError(f"--base-url {shown!r} is no http address: write it like http://127.0.0.1:8000/v1")
+    if parts.query or parts.fragment:
+        raise UsageError(f"--base-url {public_name(base_url)}?…: takes no query: a key goes into the environment")
+    parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    base = parts.geturl()
     if re.search(r"/v\d+\w*(/|$)", parts.path):
         return [base]
     return [f"{base}/v1", base] if not parts.path else [base, f"{base}/v1"]
