@@ -2,7 +2,7 @@
 
     MS_SWIFT_PYTHON=PYTHON CONSUMERS=FOLDER pytest -m slow tests/test_export_consumers.py
 
-PYTHON has ms-swift, and for the clones torchaudio and ray; FOLDER holds clones of github.com/Sakshi113/MMAU,
+PYTHON has ms-swift, and for the clones torchaudio, soundfile and ray; FOLDER holds clones of github.com/Sakshi113/MMAU,
 github.com/xiaomi-research/r1-aqa and github.com/NVIDIA-NeMo/RL under these names (MMAU, r1-aqa, RL).
 """
 
