@@ -487,6 +487,9 @@ def train_command(
             help="Of accuracy, format, concise, consistent, overlong, each NAME or NAME=WEIGHT, comma-separated."
         ),
     ] = "accuracy",
+    control: Annotated[
+        str, typer.Option(help="Train without what is to be learnt: random-reward, format-reward or shuffled-gold.")
+    ] = "",
     loss: Annotated[str, typer.Option(help="grpo, dr_grpo, dapo, bnpo or gspo, of trl.")] = "grpo",
     beta: Annotated[float, typer.Option(help="Weight of the divergence from the reference.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 1000,
@@ -543,7 +546,7 @@ def train_command(
         Config(
             data=data, model=model, out=out, modality=modality, audio=audio, audio_share=audio_share,
             objective=objective, held_out=held_out, method=method, lora_rank=lora_rank, prompt=prompt, think=think,
-            rewards=rewards, loss=loss, beta=beta, steps=steps,
+            rewards=rewards, control=control, loss=loss, beta=beta, steps=steps,
             prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
             max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
             save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
@@ -606,6 +609,28 @@ def train_export_command(
         print_json(found)
         return
     say(f"{found['tuned']} tensors of the thinker written, of which {found['changed']} differ from the base → {out}")
+
+
+@app.command("transfer")
+def transfer_command(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Arms, sets, seeds and benchmarks.")],
+    out: Annotated[Path, typer.Option(help="Folder for all runs, evaluations and the report.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands; run none.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train arms and their controls over seeds, ask each on benchmarks, and report gains with intervals."""
+    from datagen.transfer import transfer
+    from datagen.transfer.showing import commands, transfer_shown
+
+    found = transfer(study, out, dry_run=dry_run)
+    if json_:
+        print_json(found)
+    else:
+        show(commands(found) if dry_run else transfer_shown(found))
+    lost = [name for name, state in found["cells"].items() if state["status"] in ("failed", "not run")]
+    if lost:
+        say(f"{len(lost)} of {len(found['cells'])} cells are not done, such as {lost[0]}: the same command tries again")
+        raise typer.Exit(1)
 
 
 @app.command("score")

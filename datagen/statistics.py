@@ -4,6 +4,7 @@
     newcombe                               the difference of two such shares
     bootstrap_mean, bootstrap_difference   rows that share a clip or a question text: whole clusters are drawn
     clustered_mean                         the same in any number of clusters
+    mean_over_seeds                        of a run that was repeated with other seeds: seeds and clusters are drawn
     permutation_test, mcnemar, holm        paired comparisons: clustered, by rows, and over a family
     equivalence                            a gate: is the excess over chance *shown* to be small?
     chi_square, entropy, kappa             counts against what is expected; how even they are; agreement of two judges
@@ -36,6 +37,7 @@ __all__ = [
     "holm",
     "kappa",
     "mcnemar",
+    "mean_over_seeds",
     "newcombe",
     "permutation_test",
     "share",
@@ -150,6 +152,42 @@ def _by_cluster(
         group = np.array([order.setdefault(name, len(order)) for name in clusters])
     sums, sizes = np.bincount(group, weights=numbers), np.bincount(group)
     return numbers, sums.astype(np.float64), sizes.astype(np.float64)
+
+
+def mean_over_seeds(
+    values: ArrayLike, clusters: Sequence[Hashable], *, seed: int, draws: int = 4_000, confidence: float = 0.95
+) -> tuple[Estimate, float]:
+    """The mean of `values` (seeds, rows), its interval, and the two-sided p of "it is 0", both by a bootstrap that
+    draws seeds and clusters of rows with replacement, each for itself: every seed was asked the same rows.
+
+    k drawn seeds vary by (k - 1) / k of what seeds do, so their deviations are widened by the root of its inverse. With
+    one seed there is nothing to tell how much seeds differ, and interval and p are those of the clusters alone. Few
+    seeds give an interval that is somewhat too narrow all the same: its tails are normal, not Student's (see
+    tests/test_statistics.py for the coverage). Source: Davison & Hinkley 1997, §3.8; Owen 2007,
+    https://doi.org/10.1214/07-AOAS122. Raises ValueError without rows.
+    """
+    import numpy as np
+
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"mean over seeds: {table.shape} values; give a row a seed")
+    sums = np.stack([_by_cluster(row, clusters)[1] for row in table])
+    sizes = _by_cluster(table[0], clusters)[2]
+    k, n = sums.shape
+    if k > 1:
+        centre = sums.mean(0)
+        sums = centre + math.sqrt(k / (k - 1)) * (sums - centre)
+    rng, means = np.random.default_rng(seed), np.empty(draws)
+    at_once = max(1, 4_000_000 // n)
+    for start in range(0, draws, at_once):
+        number = min(at_once, draws - start)
+        times = rng.multinomial(n, np.full(n, 1 / n), size=number).astype(np.float64)
+        weights = rng.multinomial(k, np.full(k, 1 / k), size=number) / k
+        means[start : start + number] = np.einsum("dn,kn,dk->d", times, sums, weights, optimize=True) / (times @ sizes)
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    side = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    p = min(1.0, 2 * (side + 1) / (draws + 1))
+    return Estimate(float(table.mean()), float(low), float(high), table.shape[1], n), p
 
 
 # ── paired tests ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,9 @@
 
     compare([DIR, DIR, …]) -> the object of `datagen compare --json`
 
-`pairs`: every two folders in each condition and order that both have, and, within a folder, every two conditions of an
-order. Differences are b − a of the strict reader's verdicts (`official` holds those of the benchmark's own matcher).
+`pairs`: every two folders in each condition and order that both have, and, within a folder and order, audio against
+each other condition (every two, where audio was not asked). Differences are b − a of the strict reader's verdicts
+(`official` holds those of the benchmark's own matcher).
 
 `gains`: what the gain of one folder over another is made of. With d(condition, order) the strict gain:
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     Values = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["compare"]
+__all__ = ["Evaluation", "compare", "loaded", "parts_of"]
 
 MATCHERS = ("strict", "official")
 LEAST_IN_GROUP = 20
@@ -76,7 +77,7 @@ def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     """
     if not folders:
         raise UsageError("compare: no folder is named: give two that `datagen eval --out` has finished")
-    evaluations = [_load(path) for path in folders]
+    evaluations = [loaded(path) for path in folders]
     first = evaluations[0].folder
     for other in evaluations[1:]:
         _same_items(first, other.folder)
@@ -103,7 +104,8 @@ def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _load(path: str | Path) -> Evaluation:
+def loaded(path: str | Path) -> Evaluation:
+    """One finished evaluation. Raises UsageError as `compare` does."""
     import polars as pl
 
     folder = opened(path)
@@ -151,14 +153,18 @@ Side = tuple[Evaluation, str, str]
 
 
 def _pairs(evaluations: Sequence[Evaluation]) -> Iterator[tuple[Side, Side]]:
-    """Each two folders in what both have, then each two conditions of an order within a folder."""
+    """Each two folders in what both have, then, within a folder and order, audio against each other condition.
+
+    Where audio was not asked, each two conditions: a larger family would only cost Holm's p.
+    """
     for a, b in combinations(evaluations, 2):
         for condition, order in a.verdicts:
             if (condition, order) in b.verdicts:
                 yield (a, condition, order), (b, condition, order)
     for one in evaluations:
         for (condition, order), (other, same) in combinations(one.verdicts, 2):
-            if order == same:
+            heard = {name for name, its in one.verdicts if its == order}
+            if order == same and ("audio" not in heard or "audio" in (condition, other)):
                 yield (one, other, order), (one, condition, order)
 
 
@@ -196,9 +202,11 @@ def _difference(a: Values, b: Values, clusters: Sequence[str], seed: int) -> dic
 # ── gains ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _gain(a: Evaluation, b: Evaluation, items: pl.DataFrame, clusters: Sequence[str], seed: int) -> dict[str, Any]:
-    """The parts of what b gains over a; a part is None where a cell that it needs is missing."""
-    import numpy as np
+def parts_of(a: Evaluation, b: Evaluation, items: pl.DataFrame) -> tuple[dict[str, Values | None], dict[str, str]]:
+    """Part → what b gains over a in it, (items,), None where a cell that it needs is missing; and part → its order.
+
+    Parts are those of the module's docstring; `items`: items.parquet of either.
+    """
 
     def d(condition: str, order: str, matcher: str = "strict") -> Values | None:
         before, after = a.get(condition, order, matcher), b.get(condition, order, matcher)
@@ -221,6 +229,19 @@ def _gain(a: Evaluation, b: Evaluation, items: pl.DataFrame, clusters: Sequence[
         "hearing": _less(d("audio", neutral["mismatched"]), d("mismatched", neutral["mismatched"])),
         "hearing_over_none": _less(d("audio", neutral["none"]), d("none", neutral["none"])),
     }
+    orders = {
+        "knowledge": neutral["none"],
+        "hearing_over_none": neutral["none"],
+        "hearing": neutral["mismatched"],
+    }
+    return parts, {part: orders.get(part, plain) for part in parts}
+
+
+def _gain(a: Evaluation, b: Evaluation, items: pl.DataFrame, clusters: Sequence[str], seed: int) -> dict[str, Any]:
+    """The parts of what b gains over a with their intervals."""
+    import numpy as np
+
+    parts, orders = parts_of(a, b, items)
     figures: dict[str, Any] = {}
     for name, values in parts.items():
         figures[name] = None
@@ -228,15 +249,12 @@ def _gain(a: Evaluation, b: Evaluation, items: pl.DataFrame, clusters: Sequence[
             drawn = derive(seed, "gain", name, a.name, b.name)
             p = permutation_test(values, np.zeros_like(values), clusters, seed=drawn)
             figures[name] = {**asdict(bootstrap_mean(values, clusters, seed=drawn)), "p": p}
+    strict = parts["strict"]
     return {
         "a": a.name,
         "b": b.name,
-        "order": plain,
-        "orders": {
-            "knowledge": neutral["none"],
-            "hearing_over_none": neutral["none"],
-            "hearing": neutral["mismatched"],
-        },
+        "order": orders["strict"],
+        "orders": {part: orders[part] for part in ("knowledge", "hearing_over_none", "hearing")},
         "parts": figures,
         "groups": {} if strict is None else _by_group(strict, items, clusters, a.folder.result["benchmark"], seed),
     }

@@ -15,6 +15,7 @@ from datagen.statistics import (
     holm,
     kappa,
     mcnemar,
+    mean_over_seeds,
     permutation_test,
     share,
     wilson,
@@ -196,3 +197,36 @@ def test_kappa_with_weights_is_that_of_as_many_items():
     assert kappa(a, b, weights=times) != pytest.approx(kappa(a, b))
     assert kappa("yy", "yy", weights=[0.1, 0.7]) is None
     assert kappa("yn", "yn", weights=[0, 0]) is None
+
+
+def test_an_interval_over_seeds_covers_the_truth_about_as_often_as_it_says():
+    """Simulated: an effect of 0.1, seeds and clusters that vary, items that are right or wrong."""
+    rng = np.random.default_rng(0)
+    covered = {3: 0, 8: 0}
+    clusters = [item // 2 for item in range(120)]
+    for _ in range(200):
+        for k in covered:
+            shift = rng.normal(0, 0.05, (k, 1)) + np.repeat(rng.normal(0, 0.05, 60), 2)
+            values = (rng.random((k, 120)) < 0.6 + shift).astype(float) - (rng.random((k, 120)) < 0.5)
+            found, _ = mean_over_seeds(values, clusters, seed=1, draws=400)
+            covered[k] += found.low <= 0.1 <= found.high
+    assert covered[3] / 200 > 0.88 and 0.91 < covered[8] / 200 < 0.995, covered
+
+
+def test_an_effect_that_one_lucky_seed_made_is_no_finding_over_seeds():
+    rng = np.random.default_rng(0)
+    clusters = list(range(200))
+    lucky = np.stack([(rng.random(200) < p) * 1.0 - 0.5 for p in (0.9, 0.5, 0.5)])
+    steady = np.stack([(rng.random(200) < p) * 1.0 - 0.5 for p in (0.64, 0.62, 0.64)])
+    assert mean_over_seeds(lucky, clusters, seed=0)[1] > 0.05 > mean_over_seeds(steady, clusters, seed=0)[1]
+    assert bootstrap_mean(lucky.mean(0), clusters, seed=0).low > 0  # which items alone do not tell
+
+
+def test_one_seed_has_the_interval_of_its_clusters():
+    values = np.random.default_rng(0).random(100) - 0.4
+    clusters = [n // 3 for n in range(100)]
+    alone, of_one = bootstrap_mean(values, clusters, seed=0), mean_over_seeds(values[None], clusters, seed=0)[0]
+    assert of_one.value == alone.value and of_one.clusters == alone.clusters == 34
+    assert of_one.low == pytest.approx(alone.low, abs=0.01) and of_one.high == pytest.approx(alone.high, abs=0.01)
+    with pytest.raises(ValueError, match="give a row a seed"):
+        mean_over_seeds(values, clusters, seed=0)

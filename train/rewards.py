@@ -19,6 +19,7 @@ from typing import Any
 from datagen.errors import UsageError
 from datagen.multiple_choice import read
 from datagen.records import fold
+from datagen.train.controls import COIN, coin
 
 __all__ = ["REWARDS", "answer_of", "parse_rewards", "reward_functions"]
 
@@ -98,9 +99,9 @@ def parse_rewards(text: str) -> dict[str, float]:
     return {"accuracy": weights.pop("accuracy"), **weights}
 
 
-def reward_functions(names: Sequence[str], limit: int) -> list[Callable[..., list[float]]]:
-    """The functions that trl calls, in order. `limit`: most tokens of a completion."""
-    return [_as_trl_calls_it(name, REWARDS[name], limit) for name in names]
+def reward_functions(names: Sequence[str], limit: int, seed: int = 0) -> list[Callable[..., list[float]]]:
+    """The functions that trl calls, in order. `limit`: most tokens of a completion; `seed`: of a control's coin."""
+    return [coin(seed) if name == COIN else _as_trl_calls_it(name, REWARDS[name], limit) for name in names]
 
 
 def _as_trl_calls_it(name: str, score: Score, limit: int) -> Callable[..., list[float]]:

@@ -37,6 +37,7 @@ from datagen.plugins import needs
 from datagen.run import Run, replace_text
 from datagen.train.alarms import ALARMS
 from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
+from datagen.train.controls import CONTROLS, REWARDED, with_shuffled_gold
 from datagen.train.data import (
     CURRICULA,
     HEARING,
@@ -91,6 +92,7 @@ class Config:
     prompt: str = "omni-r1"
     think: bool = False
     rewards: str = "accuracy"
+    control: str = ""
     loss: str = "grpo"
     beta: float = 0.0
     steps: int = 1000
@@ -169,6 +171,11 @@ class Config:
                 raise UsageError(f"--stop-on {name!r}: use {', '.join(ALARMS)}")
         if "consistent" in parse_rewards(self.rewards) and not self.think:
             raise UsageError(f"--rewards {self.rewards!r}: consistent compares thought and answer: add --think")
+        if self.control and self.control not in CONTROLS:
+            raise UsageError(f"--control {self.control!r}: use {', '.join(CONTROLS)}")
+        if self.control in REWARDED and self.rewards != "accuracy":
+            raise UsageError(f"--control {self.control} has its own reward: leave out --rewards {self.rewards}")
+        parse_rewards(self.rewards)
 
     def _check_objective(self) -> None:
         whole = isinstance(self.group_size, int) and self.group_size >= 2
@@ -177,6 +184,8 @@ class Config:
             raise UsageError(f"--group-size {self.group_size}: give 2 or more{other}: answers of a group are compared")
         if self.objective == "sampled":
             return
+        if self.control in REWARDED:
+            raise UsageError(f"--control {self.control}: is of rewards, which --objective {self.objective} has none of")
         fixed = {"think": False, "rewards": "accuracy", "loss": "grpo", "beta": 0.0, "iterations": 1}
         if self.objective != "exact":
             fixed["temperature"] = 1.0
@@ -185,6 +194,13 @@ class Config:
                 raise UsageError(
                     f"--{name} {getattr(self, name)}: is not for --objective {self.objective}: leave it out"
                 )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Reward → its weight; accuracy, first, is told in any case."""
+        if self.control in REWARDED:
+            return {"accuracy": 0.0, REWARDED[self.control]: 1.0}
+        return parse_rewards(self.rewards)
 
     @property
     def style(self) -> Style:
@@ -214,6 +230,8 @@ def train(config: Config) -> dict[str, Any]:
     recordings = Recordings(config.data, config.audio) if config.hears else None
     questions = material(found, config.modality, recordings=recordings, rated=bool(config.curriculum))
     held_out = held_out_of(config, found, questions, recordings)
+    if config.control == "shuffled-gold":
+        questions = with_shuffled_gold(questions, config.seed)
     with joined(), leads(config.out).held() as run:
         return run_held(config, run, questions, held_out)
 
@@ -406,7 +424,7 @@ def make_trainer(
     trainer: Trainer = kind(
         model=model, args=arguments, processing_class=policy.tokenizer, peft_config=lora,
         reference=reference, listener=listener,
-        reward_funcs=reward_functions(list(parse_rewards(config.rewards)), config.max_tokens),
+        reward_funcs=reward_functions(list(config.weights), config.max_tokens, config.seed),
         train_dataset=Dataset.from_dict({"place": range(groups)}),
         eval_dataset=Dataset.from_dict({"place": range(asked.places)}) if asked else None,
         callbacks=[watch], deck=deck, held_out=asked, answered=answered, refill=config.refill,
@@ -449,7 +467,7 @@ def arguments_of(config: Config, *, asks: bool, begins: bool) -> Any:
         **groups, max_completion_length=config.max_tokens, temperature=config.temperature,
         learning_rate=config.learning_rate, lr_scheduler_type="constant", beta=config.beta,
         loss_type=config.loss.replace("gspo", "grpo"), **(GSPO if config.loss == "gspo" else {}),
-        reward_weights=list(parse_rewards(config.rewards).values()), router_aux_loss_coef=0.0,
+        reward_weights=list(config.weights.values()), router_aux_loss_coef=0.0,
         logging_steps=1, save_strategy="steps", save_steps=config.save_every, save_total_limit=CHECKPOINTS,
         eval_strategy="steps" if asks else "no", eval_steps=config.eval_every, eval_on_start=asks and begins,
         per_device_eval_batch_size=config.batch_size, num_generations_eval=1,
