@@ -19,7 +19,7 @@ from datagen.errors import Denied, PermanentError, ServerLost, TransientError, U
 from datagen.eval.evaluate import Config as Evaluation
 from datagen.eval.evaluate import evaluate
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Stats
-from datagen.llm.batch import BatchSender
+from datagen.llm.batch import BatchSender, server_client
 from datagen.llm.budget import batch_price_known, price_of
 
 POLL = 0.02
@@ -207,7 +207,7 @@ def test_a_server_that_goes_away_is_waited_for_and_the_batch_taken_over(batches,
     assert len(back.batches) == 1 and left(tmp_path) == (0, 0)
 
 
-def test_what_nobody_asks_for_any_more_is_kept_until_it_is(batches, tmp_path):
+def test_what_nobody_asks_for_any_more_is_kept_until_it_is(batches, tmp_path, capsys):
     server = batches(seconds=0.3)
 
     async def leave():
@@ -225,6 +225,10 @@ def test_what_nobody_asks_for_any_more_is_kept_until_it_is(batches, tmp_path):
 
     asyncio.run(leave())
     assert left(tmp_path) == (1, 12)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    server_client(Endpoint("stub", server.url), ledger, batch_rows=1, batch_poll=1.0, patience=1, retry_failed=False)
+    ledger.close()
+    assert "12 requests are under way in batches" in capsys.readouterr().err
     assert asked(server, tmp_path, MANY[:2])[0].text
     assert left(tmp_path) == (1, 10)
     assert all(not answer.cached for answer in asked(server, tmp_path, MANY)[2:])

@@ -18,7 +18,7 @@ from datagen.llm.budget import Budget, Stats, batch_price_known
 from datagen.llm.client import Client
 from datagen.llm.form import Form, stepped_down
 from datagen.llm.ledger import Ledger
-from datagen.llm.pending import Name
+from datagen.llm.pending import Name, under_way
 from datagen.llm.reply import Completion, Reply, Unsupported, interpret
 from datagen.llm.request import Endpoint, Request
 from datagen.llm.sender import ATTEMPTS
@@ -219,6 +219,8 @@ def server_client(
     sender = None
     if endpoint.batch:
         sender = BatchSender(endpoint, ledger, patience=patience, poll=batch_poll, stats=stats, rows=batch_rows)
+    elif rows := under_way(ledger, endpoint.identity):
+        say(f"{endpoint.model}: {rows} requests are under way in batches, and asked and paid again without them")
     return Client(
         endpoint, ledger, budget=budget, patience=patience, retry_failed=retry_failed, concurrency=concurrency,
         stats=stats, sender=sender,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from datagen.errors import LedgerError
 from datagen.llm.ledger import Ledger, connect
 
-__all__ = ["Name", "Open", "Pending", "Place"]
+__all__ = ["Name", "Open", "Pending", "Place", "under_way"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -36,6 +36,10 @@ SETTLE = """
 DELETE FROM batch_rows WHERE token IN (SELECT token FROM batches WHERE server = ? AND model = ?) AND EXISTS (
     SELECT 1 FROM answers WHERE answers.key = batch_rows.key AND answers.max_tokens = batch_rows.max_tokens
     AND answers.error IS NULL)
+"""
+UNDER_WAY = """
+SELECT count(*) FROM batch_rows JOIN batches USING (token) WHERE model = ? AND NOT EXISTS (
+    SELECT 1 FROM answers WHERE answers.key = batch_rows.key AND answers.max_tokens = batch_rows.max_tokens)
 """
 EMPTY = "DELETE FROM batches WHERE token NOT IN (SELECT token FROM batch_rows)"
 
@@ -154,3 +158,11 @@ class Pending:
             yield
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path}: {error}; what is committed stands") from None
+
+
+def under_way(ledger: Ledger, model: str) -> int:
+    """Requests to `model` that are in batches and have no answer yet, for a call that is about to ask otherwise."""
+    with contextlib.closing(connect(ledger.path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batch_rows'").fetchone():
+            return 0
+        return int(connection.execute(UNDER_WAY, (model,)).fetchone()[0])
