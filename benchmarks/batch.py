@@ -1,6 +1,6 @@
 """Whole builds by the Batch API: the bytes of the online way, nothing lost, and what is asked or paid again.
 
-    python benchmarks/batch.py [--clips 12] [--kills 9] [--json]
+    python benchmarks/batch.py [--clips 12] [--kills 9] [--requests N] [--json]
 
 A loopback server speaks the Batch API (batch_server.py, answering by tests/world.py). One build asks online; the others
 ask by batches, one of them undisturbed, one with faults, one whose process is ended by SIGKILL again and again: when a
@@ -11,13 +11,18 @@ batch was made and its id not heard of, while batches are looked at, and while r
     paid_twice    answers made more than once; those that the server made and did not hand over are `never_delivered`
     lost          answers of the online build that the ledger lacks in the end; must be 0
     equal         every table and every file of dataset/ is that of the online build
+    many          with `--requests N`, so many short ones at once: batches, seconds that client and loopback server take
+                  together, and MB that a thousand waiting ones take
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
+import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -31,6 +36,9 @@ from typing import Any
 from batch_server import BatchServer
 from kill import BUILD, digests, write_clips
 from model_server import TESTS
+
+from datagen.llm import Client, Endpoint, Ledger, Request, Stats
+from datagen.llm.batch import BatchSender
 
 sys.path.append(str(TESTS))
 from world import respond
@@ -131,6 +139,42 @@ def disturbed(line: Sequence[str], server: BatchServer, kills: int) -> dict[str,
     return times
 
 
+async def ask_many(number: int, url: str, folder: Path) -> dict[str, Any]:
+    """So many requests at once through one client."""
+    with contextlib.closing(Ledger(folder / "many.sqlite")) as ledger:
+        endpoint, stats = Endpoint("stub", url, batch=True), Stats()
+        client = Client(
+            endpoint, ledger, stats=stats, sender=BatchSender(endpoint, ledger, patience=60, poll=0.5, stats=stats)
+        )
+        before, began = resident(), time.monotonic()
+        messages = [[{"role": "user", "content": f"Clip {n}: {'a dog barks. ' * 40}"}] for n in range(number)]
+        answers = await asyncio.gather(*(client.ask(Request(text, "write#1")) for text in messages))
+        await client.close()
+        return {
+            "requests": len({answer.key for answer in answers}),
+            "batches": stats.batches,
+            "seconds": round(time.monotonic() - began, 1),
+            "mb_per_1000": round((resident() - before) / number * 1000, 1),
+        }
+
+
+def resident() -> float:
+    """MB, the most of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def many(number: int, folder: Path) -> dict[str, Any]:
+    """`ask_many` against a server in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("batch_server.py")), "--seconds", "1"]
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as server:
+        try:
+            assert server.stdout is not None
+            return asyncio.run(ask_many(number, server.stdout.readline().strip(), folder))
+        finally:
+            server.terminate()
+
+
 def right(found: dict[str, Any]) -> bool:
     """Whether all is as it must be."""
     runs = {name: found[name] for name in RUNS if name in found}
@@ -145,11 +189,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--kills", type=int, default=9)
+    parser.add_argument("--requests", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("options", nargs="*")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args.clips, args.kills, Path(folder), args.options)
+        if args.requests:
+            found["many"] = many(args.requests, Path(folder))
     print(json.dumps(found) if args.json else "\n".join(f"{name:<8} {value}" for name, value in found.items()))
     sys.exit(not right(found))
 
