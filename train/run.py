@@ -304,8 +304,8 @@ def held_out_of(config: Config, found: McqSet, questions: Material, recordings: 
     recordings = Recordings(config.held_out, config.audio) if config.hears else None
     split = "validation" if "validation" in other.table["split"].to_list() else None
     held_out = material(other, config.modality, split, recordings)
-    trained = {(e.question, e.choices, e.recordings) for e in questions.examples}
-    if shared := [e.id for e in held_out.examples if (e.question, e.choices, e.recordings) in trained]:
+    trained = {(e.question, e.choices, e.captions, e.recordings) for e in questions.examples}
+    if shared := [e.id for e in held_out.examples if (e.question, e.choices, e.captions, e.recordings) in trained]:
         raise UsageError(
             f"--held-out {config.held_out}: {len(shared)} of its questions are trained on, such as {shared[0]}: "
             "hold out others"
