@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -52,13 +53,13 @@ from datagen.train.run import Config, train
 DOCS = Path(__file__).parents[1] / "docs"
 OBJECTIVES = ("sampled", "exact", "choice", "supervised")
 TRAINED, OTHER = ("loudness.most", "pitch.most"), ("brightness.most",)
-RATES = (2e-4, 1e-3)
-SEARCH = 12
+RATES = (3e-4, 1e-3)
+SEARCH = 8
 """Steps of each try of a learning rate."""
-EVERY = 15
+EVERY = 20
 """Steps between askings of a run."""
 SETTING: dict[str, Any] = {
-    "modality": "caption", "method": "lora", "prompt": "omni-r1", "prompts_per_step": 2, "group_size": 8,
+    "modality": "caption", "method": "lora", "prompt": "omni-r1", "prompts_per_step": 1, "group_size": 8,
     "max_tokens": 8,
 }  # fmt: skip
 OTHER_QUESTIONS = (
@@ -72,11 +73,11 @@ class Sizes:
     """Questions of each set, and steps of `exact`."""
 
     train: int = 240
-    validation: int = 24
-    asked: int = 24
+    validation: int = 12
+    asked: int = 12
     """Of the held-out ones, at every asking of a run."""
-    held_out: int = 60
-    others: int = 36
+    held_out: int = 40
+    others: int = 16
     steps: int = 60
 
 
@@ -224,11 +225,9 @@ class Bench:
         )  # fmt: skip
         state = train(config)
         rows = [json.loads(line) for line in (config.out / "train.jsonl").read_text(encoding="utf-8").splitlines()]
-        for row in rows:
-            row.pop("samples", None)
-        self.logs += [{"run": name, "learning_rate": rate, **row} for row in rows]
+        self.logs += [{"run": name, **short(row)} for row in rows]
         if "start" in state:
-            self.logs.append({"run": name, "learning_rate": rate, "start": state["start"]})
+            self.logs.append({"run": name, "start": state["start"]})
         return rows
 
     def searched(self, objective: str) -> tuple[float, float, dict[str, Any]]:
@@ -244,8 +243,16 @@ class Bench:
         return best, min(seconds), {f"{rate:g}": correct for rate, correct in tries.items()}
 
 
-def measure(policy: str, sizes: Sizes, seed: int, minutes: float | None, folder: Path) -> dict[str, Any]:
-    """The whole comparison."""
+def short(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a log with five digits, without what stands elsewhere."""
+    left = ("samples", "tokens", "expected", "elapsed")
+    return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items() if k not in left}
+
+
+def measure(
+    policy: str, sizes: Sizes, seed: int, minutes: float | None, folder: Path, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The whole comparison; `report` gets what there is after each objective, as it may take long."""
     begun, load = time.time(), os.getloadavg()
     files = written(folder, sizes, seed)
     bench = Bench(folder, policy, sizes, seed, files, [])
@@ -255,7 +262,7 @@ def measure(policy: str, sizes: Sizes, seed: int, minutes: float | None, folder:
     del base
     rates = {objective: bench.searched(objective) for objective in OBJECTIVES}
     budget = minutes * 60 if minutes else None
-    found: dict[str, Any] = {}
+    done: dict[str, dict[str, Any]] = {}
     for objective in ("exact", *(name for name in OBJECTIVES if name != "exact")):
         rate, seconds, tries = rates[objective]
         wanted = sizes.steps if budget is None else budget / seconds
@@ -264,25 +271,30 @@ def measure(policy: str, sizes: Sizes, seed: int, minutes: float | None, folder:
         budget = budget or rows[-1]["training"]
         tuned = Asked(str(folder / objective / "model"))
         after = tuned.all_picks(files)
-        found[objective] = {
+        done[objective] = {
             "learning_rate": rate, "validation": tries, "steps": steps, "questions": rows[-1]["questions"],
             "seconds": rows[-1]["training"], "forgotten": liked - tuned.likelihood(others),
-            "curve": [row for row in rows if "held_out" in row],
+            "curve": [{k: row[k] for k in ("questions", "training", "held_out")} for row in rows if "held_out" in row],
             "equal_time": {name: compared(before[name], after[name]) for name in after},
         }  # fmt: skip
         del tuned
         shutil.rmtree(folder / objective)
-    seen = min(one["questions"] for one in found.values())
-    for one in found.values():
+        loads = {"cpus": os.cpu_count(), "load_before": load[0], "load_after": os.getloadavg()[0]}
+        found = {
+            "policy": Path(policy).name, "seed": seed, "sizes": asdict(sizes), **SETTING, **loads,
+            "seconds": time.time() - begun, "before": {name: summary(picks) for name, picks in before.items()},
+            **at_equal_questions(done), "log": bench.logs,
+        }  # fmt: skip
+        report(found)
+    return found
+
+
+def at_equal_questions(done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The objectives in their order, with what each had right when it had seen as much as the slowest at its end."""
+    seen = min(one["questions"] for one in done.values())
+    for one in done.values():
         one["equal_questions"] = next(row["held_out"] for row in one["curve"] if row["questions"] >= seen)
-        one["curve"] = [{k: row[k] for k in ("questions", "training", "held_out")} for row in one["curve"]]
-    loads = {"cpus": os.cpu_count(), "load_before": load[0], "load_after": os.getloadavg()[0]}
-    return {
-        "policy": Path(policy).name, "seed": seed, "sizes": asdict(sizes), **SETTING, **loads,
-        "seconds": time.time() - begun, "questions_all_have_seen": seen,
-        "before": {name: summary(picks) for name, picks in before.items()},
-        "objectives": {name: found[name] for name in OBJECTIVES}, "log": bench.logs,
-    }  # fmt: skip
+    return {"questions_all_have_seen": seen, "objectives": {name: done[name] for name in OBJECTIVES if name in done}}
 
 
 def right(picks: list[tuple[int | None, int]]) -> list[bool]:
@@ -334,9 +346,9 @@ def table(found: dict[str, Any]) -> str:
 
 def write_docs(found: dict[str, Any]) -> None:
     """docs/objectives.jsonl, and what follows the mark in docs/objectives.md."""
-    logs = found.pop("log")
-    head = json.dumps(found) + "\n"
-    replace_text(DOCS / "objectives.jsonl", head + "".join(json.dumps(row) + "\n" for row in logs))
+    head = {name: value for name, value in found.items() if name != "log"}
+    lines = [json.dumps(row) + "\n" for row in (head, *found["log"])]
+    replace_text(DOCS / "objectives.jsonl", "".join(lines))
     page = (DOCS / "objectives.md").read_text(encoding="utf-8")
     mark = "<!-- written by benchmarks/objectives.py --docs -->\n"
     told = (
@@ -361,12 +373,10 @@ def main() -> None:
         else:
             policy = str(tiny_models.make("causal", folder / "tiny"))
             sizes = Sizes(train=24, validation=4, asked=4, held_out=6, others=4, steps=EVERY)
-        found = measure(policy, sizes, options.seed, options.minutes, folder)
-    text = table(found)
-    if options.docs:
-        write_docs(found)
-    found.pop("log", None)
-    print(json.dumps(found) if options.json else text)
+        report = write_docs if options.docs else lambda found: None
+        found = measure(policy, sizes, options.seed, options.minutes, folder, report)
+    del found["log"]
+    print(json.dumps(found) if options.json else table(found))
 
 
 if __name__ == "__main__":

@@ -370,3 +370,22 @@ def test_answers_that_no_rollout_could_give_are_refused(tiny, questions, tmp_pat
     run = config(questions, tiny, tmp_path / "out", prompt="omni-r1", max_tokens=1)
     with pytest.raises(UsageError, match=r"--max-tokens 1: the right answer of 24 questions \(q0"):
         train(run)
+
+
+def test_the_same_question_about_another_caption_may_be_held_out(tmp_path):
+    from datagen.train.data import material, read_set
+    from datagen.train.run import held_out_of
+
+    for name, heard in (("train", "a bell, then a dog"), ("same", "a bell, then a dog"), ("other", "a dog, then rain")):
+        rows = [{"id": f"{name}{n}", "question": "What is first?", "choices": CHOICES[n:], "answer": CHOICES[n],
+                 "captions": [heard]} for n in range(2)]  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_set(tmp_path / "train.jsonl")
+    for modality, file, shared in (("caption", "other", 0), ("caption", "same", 2), ("text", "other", 2)):
+        run = config(tmp_path / "train.jsonl", "m", tmp_path, held_out=tmp_path / f"{file}.jsonl", modality=modality)
+        questions = material(found, modality)
+        if shared:
+            with pytest.raises(UsageError, match=f"{shared} of its questions are trained on"):
+                held_out_of(run, found, questions, None)
+        else:
+            assert len(held_out_of(run, found, questions, None).examples) == 2
