@@ -11,6 +11,7 @@ one a batch, then no more:
     garbled (each third line is cut)   reset (the first download, in the middle)   gone (the output file is not there)
     refused (429 for the first try to make it)   unheard (made, and the connection cut before the reply)
     mute (made, and never a reply to that)   upload (500 for the first upload)
+    forgotten (404 at every look)   strange (400 at every look)
 Rows are answered in an order of their own. A row counts as answered, and so as paid, when its batch did it.
 """
 
@@ -212,6 +213,9 @@ class BatchConnection(Connection):
                 self.list(query)
             case "GET", "batches", id if id in server.batches:
                 server.looks += 1
+                if server.batches[id].fault in ("forgotten", "strange"):
+                    self.error(404 if server.batches[id].fault == "forgotten" else 400)
+                    return
                 self.reply(200, server.told(server.batches[id]))
             case _:
                 self.error(404)

@@ -106,6 +106,8 @@ def test_a_run_changes_over_between_the_ways(batches, tmp_path):
         ("lost", 2, 4, 4),  # done, and nowhere to be had
         ("garbled", 2, 4, 4),
         ("gone", 2, 12, 12),
+        ("forgotten", 2, 12, 12),
+        ("strange", 2, 12, 12),
         ("doubled", 1, 0, 0),
         ("reset", 1, 0, 0),
         ("refused", 1, 0, 0),
@@ -164,6 +166,7 @@ def test_no_money_stops_at_once(batches, tmp_path):
     found = asked(server, tmp_path, MANY)
     assert all(isinstance(one, Denied) and "add credit" in str(one) for one in found)
     assert server.batch_stats()["batches"] == 1
+    assert all(answer.text for answer in asked(server, tmp_path, MANY)), "after credit was added"
 
 
 def test_what_fails_each_time_ends_as_an_error_that_a_later_run_asks_again(batches, tmp_path):

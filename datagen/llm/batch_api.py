@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 import orjson
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
-from datagen.errors import TransientError, UsageError
+from datagen.errors import PermanentError, TransientError, UsageError
 from datagen.llm.reply import Misaddressed, Reply, raise_for
 from datagen.llm.transport import Http
 
@@ -111,7 +111,7 @@ class BatchApi:
         while True:
             try:
                 page = await self._json("GET", "/batches", query={"limit": str(PAGE), **after})
-            except Misaddressed:
+            except (Misaddressed, PermanentError):
                 return None
             found = [self._told(entry) for entry in page.get("data") or []]
             for batch in found:

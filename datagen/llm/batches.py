@@ -94,9 +94,9 @@ class Batches:
         for token, id, run, made in self.pending.open():
             ours = run == ledger.run or time.time() - made > OTHERS
             self._open[token] = Batch(id, Form(), made, ours)
-            rows = len(self.pending.rows(token))
-            stats.in_flight += rows
-            say(f"batch {id or 'of unknown id'} with {rows} requests is under way already: waiting for it")
+            left = len(self.pending.rows(token))
+            stats.in_flight += left
+            say(f"batch {id or 'of unknown id'} with {left} requests is under way already: waiting for it")
 
     def __contains__(self, token: str) -> bool:
         """Whether the batch with this token is under way."""
@@ -181,8 +181,8 @@ class Batches:
             return
         try:
             told = await self._patiently(partial(self.api.get, batch.id))
-        except Misaddressed:
-            self._return(token, f"batch {batch.id} is not on {self.api.http.base} any more")
+        except (Misaddressed, PermanentError) as error:
+            self._return(token, f"batch {batch.id} is not to be had any more ({error})")
             return
         if told.status == "failed" and not told.files:
             self._refused(token, told)
@@ -250,9 +250,10 @@ class Batches:
         codes = {problem.code for problem in told.problems}
         why = f"batch {told.id} failed: " + ("; ".join(p.message for p in told.problems[:3]) or "no reason was given")
         say(why)
-        if codes.intersection(NO_MONEY):
-            raise Denied(f"{why}: add credit or give another key")
         rows = self.pending.lines(token)
+        if codes.intersection(NO_MONEY):
+            self._return(token, why)
+            raise Denied(f"{why}: add credit or give another key")
         if codes.intersection(FULL):
             self.rows = max(1, len(rows) // 2)
             self.held_until = time.monotonic() + self._poll * min(64, 2**self._holds)
