@@ -47,7 +47,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "answer", "answer_gt", "answer_text", "correct_answer", "gold", "ground_truth", "label", "target", "solution",
     ),
     "index": ("answer_index", "answer_idx", "answer_id", "correct_index", "correct_idx", "gold_index", "label_index"),
-    "audio": ("audio_id", "audio_path", "audio", "audio_file", "audio_url", "wav", "video_name", "path", "file"),
+    "audio": (
+        "audio_id", "audio_path", "audio", "audio_file", "audio_url", "wav", "video_name", "path", "file", "audios",
+    ),
     "task": ("task", "modality", "domain"),
     "category": ("category", "question_relation"),
     "sub_category": ("sub-category", "sub_category", "sub-cat", "subcategory"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,11 @@ import quiz
 import soundfile
 import tiny_models
 from test_train import interrupt_after, one_thread, rows_of, teach_letters  # noqa: F401
+from together import together
 
 from datagen.errors import Interrupted, UsageError
 from datagen.train.audio import Recording
-from datagen.train.data import Deck, Example, conditions_of
+from datagen.train.data import CONDITIONS, Deck, Example, conditions_of
 from datagen.train.listening import FIRST, MOST
 from datagen.train.run import Config, train
 
@@ -128,12 +131,15 @@ def test_each_row_has_its_own_audio_in_whatever_order_it_comes(tiny, questions, 
     numbers = [{(id - FIRST) // MOST for id in row if id >= FIRST} for row in ids]
     assert numbers == [{listener.number(row["prompt"][0]["content"][0]["recording"])} for row in rows]
     assert len(set(map(tuple, numbers))) == 4
+    heard = []
+    listener._model.model.audio_tower.register_forward_hook(lambda *_: heard.append(1))
     alone = [table(torch.tensor([row]))[0] for row in ids]
     longest = max(map(len, ids))
     order = [3, 1, 1, 0, 2, 3]
     together = table(torch.tensor([[0] * (longest - len(ids[n])) + ids[n] for n in order]))
     for row, number in zip(together, order, strict=True):
         assert torch.equal(row[longest - len(ids[number]) :], alone[number])
+    assert heard == [1] * 4  # each recording once, for all of these
     assert trainer.listener._model.model.audio_tower.training is trainer.model.training
 
 
@@ -149,12 +155,23 @@ def test_a_model_that_listens_is_tuned_in_every_modality(tiny, questions, tmp_pa
     assert (found["status"], found["steps"], found["questions"]) == ("done", 2, 12)
     first = {"audio": "audio", "text": "none", "mixed": Deck(EXAMPLES, 0, audio_share=0.5).condition(0)}[modality]
     assert ("<|AUDIO|>" in found["prompt"]) == (first == "audio")
+    assert found["shared_prompt"]["used"]
     assert any(row["grad_norm"] > 0 for row in rows_of(once.out))
     assert Path(found["out"], "model", "config.json").exists()
 
 
-def test_a_run_with_audio_that_was_interrupted_ends_as_an_unbroken_one(tiny, questions, tmp_path):
-    options = {"modality": "mixed", "steps": 6, "beta": 0.04, "held_out": held_out_in(tmp_path), "iterations": 1}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beta": 0.04},
+        pytest.param({"refill": 2}, marks=pytest.mark.slow),
+        pytest.param({"objective": "exact", "batch_size": 2}, marks=pytest.mark.slow),
+        pytest.param({"method": "lora", "loss": "dapo", "iterations": 2}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_run_with_audio_that_was_interrupted_ends_as_an_unbroken_one(tiny, questions, tmp_path, options):
+    options |= {"modality": "mixed", "steps": 6, "held_out": held_out_in(tmp_path)}
     model = tiny("qwen2_5_omni_thinker")
     whole = train(config(questions, model, tmp_path / "whole", **options))
     broken = config(questions, model, tmp_path / "broken", **options)
@@ -165,9 +182,72 @@ def test_a_run_with_audio_that_was_interrupted_ends_as_an_unbroken_one(tiny, que
     assert resumed["parameters_sha256"] == whole["parameters_sha256"]
     rows = rows_of(tmp_path / "whole")
     assert rows_of(broken.out) == rows
+    steps = [row for row in rows if "loss" in row]
+    if "beta" in options:
+        assert steps[0]["kl"] == 0 < steps[-1]["kl"]  # the reference hears what the policy hears
+    if "objective" not in options:
+        sampled = [row["sampled"] for row in steps if "sampled" in row]  # of each step's token ids
+        assert len(set(sampled)) == 6 // options.get("iterations", 1)
     assert {tuple(row["held_out"]) for row in rows if "held_out" in row} == {("audio", "mismatched", "none")}
     assert all(one["n"] == 4 for one in whole["held_out_last"].values())
-    assert 0 < sum(row["accuracy"] for row in rows if "loss" in row) < 6
+    assert 0 < sum(row.get("accuracy") or 0 for row in steps) < 6
+
+
+def test_two_processes_hear_alike(tiny, questions, tmp_path):
+    (questions.parent / "audio/item00005.wav").write_bytes(b"RIFF no audio")  # told by the one that decodes it
+    options = {"modality": "mixed", "held_out": held_out_in(tmp_path), "steps": 2, "batch_size": 2}
+    both = together(train, 2, config(questions, tiny("qwen2_5_omni_thinker"), tmp_path / "out", **options))
+    assert both[0]["parameters_sha256"] == both[1]["parameters_sha256"]
+    assert both[0]["left_out"] == both[1]["left_out"] == {"audio_corrupt": 1}
+    assert both[0]["hearing"]["others"] == 0 < both[0]["hearing"]["swapped"]
+    assert both[0]["shared_prompt"]["used"]
+    assert {name: one["n"] for name, one in both[0]["held_out_last"].items()} == dict.fromkeys(CONDITIONS, 4)
+
+
+@pytest.mark.parametrize("objective", ["exact", "choice", "supervised"])
+def test_every_objective_hears(tiny, questions, tmp_path, objective):
+    once = config(questions, tiny("qwen2_5_omni_thinker"), tmp_path / "out", objective=objective, batch_size=2)
+    found = train(replace(once, modality="mixed", steps=2))
+    assert found["shared_prompt"]["used"]
+    assert found["hearing"]["swapped"] > 0
+    assert all(row["grad_norm"] > 0 for row in rows_of(once.out))
+
+
+def loud(whole, words):
+    """A random tower says nearly the same of every clip; what differs is made as loud as words are."""
+    import torch
+
+    teach_letters(whole, words)
+    last = whole.model.audio_tower.proj
+    last.weight.data *= 100
+    heard = {"input_features": torch.zeros(1, 80, 60), "feature_attention_mask": torch.ones(1, 60, dtype=torch.long)}
+    with torch.no_grad():
+        last.bias -= whole.get_audio_features(**heard).pooler_output.mean(0)
+
+
+@pytest.mark.slow
+def test_a_policy_learns_what_can_only_be_heard(tmp_path):
+    (tmp_path / "audio").mkdir()
+    for name, number in (("train", 24), ("held", 12)):
+        rows = []
+        for n in range(number):
+            draw = np.random.default_rng([n, number])
+            samples = draw.standard_normal(16_000) if n % 2 else np.sin(np.arange(16_000) * draw.uniform(0.1, 0.3))
+            soundfile.write(tmp_path / f"audio/{name}{n}.wav", samples * 0.1, 16_000)
+            rows.append({"id": f"{name}{n}", "question": f"Hm {name}?", "choices": ["A", "B"], "answer": "AB"[n % 2]})
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    options = {"steps": 200, "prompts_per_step": 8, "group_size": 8, "batch_size": 64, "learning_rate": 1e-3,
+               "save_every": 200, "eval_every": 20, "held_out": tmp_path / "held.json",
+               "prompt": "omni-r1"}  # fmt: skip
+    model = tiny_models.make("qwen2_5_omni_thinker", tmp_path / "model", teach=loud)
+    train(config(tmp_path / "train.json", model, tmp_path / "out", **options, audio=tmp_path / "audio"))
+    rows = rows_of(tmp_path / "out")
+    accuracy = [row["accuracy"] for row in rows if "loss" in row][-60:]
+    asked = [row["held_out"] for row in rows if "held_out" in row][-3:]
+    assert sum(accuracy) / 60 > 0.9
+    right = [{name: one["correct"] for name, one in each.items()} for each in asked]
+    assert max(each["audio"] for each in right) == 12  # clips that it was not trained on
+    assert max(each["mismatched"] for each in right) < 10 > max(each["none"] for each in right)
 
 
 def held_out_in(tmp_path):
@@ -208,6 +288,22 @@ def test_a_folder_that_holds_less_than_half_is_taken_for_the_wrong_one(tiny, que
     assert not (tmp_path / "out").exists()
 
 
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_told_before_training(tiny, questions, tmp_path):
+    folder = tmp_path / "short"
+    shutil.copytree(tiny("qwen2_5_omni_thinker"), folder)
+    about = json.loads((folder / "config.json").read_text())
+    about["text_config"]["max_position_embeddings"] = 256
+    (folder / "config.json").write_text(json.dumps(about))
+    rows = quiz.rows(12)
+    rows[4]["question"] = "What? " * 100
+    soundfile.write(questions.parent / "audio/item00007.wav", np.zeros(8 * 16_000, np.float32), 16_000)
+    questions.write_text(json.dumps(rows))
+    with pytest.raises(
+        UsageError, match=r"takes 256 tokens, fewer than the prompts of 2 questions \(item0000[47], item0"
+    ):
+        train(config(questions, folder, tmp_path / "out", steps=1))
+
+
 def test_a_model_that_hears_nothing_is_refused(tiny, questions, tmp_path):
     with pytest.raises(UsageError, match="LlamaForCausalLM takes no audio"):
         train(config(questions, tiny("causal"), tmp_path / "out"))
@@ -221,6 +317,38 @@ def test_a_run_of_ours_knows_its_clips(tiny, tmp_path):
     found = train(config(tmp_path / "run", tiny("qwen2_audio"), tmp_path / "out", audio=None, steps=1))
     assert found["questions"] > 4
     assert "<|AUDIO|>" in found["prompt"]
+
+
+def test_an_exported_file_names_its_clips(tiny, tmp_path):
+    from datagen.build import Config as Build
+    from datagen.build import build
+    from datagen.export import export
+    from datagen.sources.demo import CLIPS
+
+    build(Build(source="demo", out=tmp_path / "run", limit=12))
+    export(tmp_path / "run", "ms-swift", tmp_path / "swift.jsonl", audio=CLIPS)
+    found = train(config(tmp_path / "swift.jsonl", tiny("qwen2_audio"), tmp_path / "out", audio=CLIPS, steps=1))
+    assert found["questions"] > 4
+    assert found["left_out"] == {}
+    assert "<audio>" not in found["prompt"]
+
+
+def test_arms_differ_in_the_audio_alone(tiny, questions, tmp_path):
+    trainer, _ = trainer_of(config(questions, tiny("qwen2_5_omni_thinker"), tmp_path / "out"))
+    deck, rendered = trainer.deck, trainer.listener.rendered
+    heard = rendered(deck.row(3)["prompt"])
+    assert heard.count("<|audio_bos|><|AUDIO|><|audio_eos|>") == 1
+    text = rendered(replace(deck, audio_share=0.0).row(3)["prompt"])
+    assert heard.replace("<|audio_bos|><|AUDIO|><|audio_eos|>", "") == text
+
+
+def test_a_dry_run_counts_the_audio(questions):
+    from datagen.train.run import dry_run
+
+    soundfile.write(questions.parent / "audio/item00003.wav", np.zeros(4 * 16_000, np.float32), 16_000)
+    found = [dry_run(config(questions, "Qwen/Qwen2-Audio-7B", Path("o"), modality=modality, audio=audio))
+             for modality, audio in (("text", None), ("audio", questions.parent / "audio"))]  # fmt: skip
+    assert found[1]["prompt_tokens"] - found[0]["prompt_tokens"] == pytest.approx(4 * 25, abs=1)
 
 
 def test_another_sound_is_another_run(tiny, questions, tmp_path):

@@ -27,6 +27,7 @@ from datagen.errors import AudioError, UsageError
 from datagen.llm.local_model import TO_LENGTH, WINDOW
 from datagen.rows import some
 from datagen.train.data import LeftOut, Material
+from datagen.train.ranks import of_all, part_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +35,22 @@ if TYPE_CHECKING:
     from datagen.llm.local_model import LocalModel
     from datagen.train.data import Example
 
-__all__ = ["TYPES", "Recording", "Recordings", "audible", "recordings_in", "samples_of", "seconds_of"]
+__all__ = [
+    "TOKENS",
+    "TYPES",
+    "Recording",
+    "Recordings",
+    "audible",
+    "recordings_in",
+    "samples_of",
+    "seconds_of",
+    "text_in",
+]
 
 TYPES = TO_LENGTH | {"qwen2_audio"}
 """model_type of the policies that are trained with audio."""
+TOKENS = 25
+"""Places that a second of audio takes in a prompt, at most."""
 MOST_LOST = 0.5
 """Share of a set whose audio cannot be had, from which the folder is taken to be the wrong one."""
 
@@ -51,6 +64,8 @@ class Recording:
     end: float | None = None
     sha256: str = ""
     """Of the sound, once it was decoded."""
+    seconds: float = 0.0
+    """Likewise."""
 
 
 class Recordings:
@@ -92,6 +107,12 @@ def recordings_in(messages: Sequence[Mapping[str, Any]]) -> list[Recording]:
     return [part["recording"] for part in parts if part["type"] == "audio"]
 
 
+def text_in(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What is written in a conversation of one turn."""
+    content = messages[0]["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
+
+
 def seconds_of(recording: Recording) -> float:
     """By its header, for an estimate; 0 for one that cannot be opened."""
     if recording.end is not None:
@@ -108,7 +129,7 @@ def audible(material: Material, model: LocalModel) -> Material:
     Raises UsageError where these are more than half, or where fewer than two examples stay.
     """
     hears = model.processor.feature_extractor
-    said = _examined({r for example in material.examples for r in example.recordings}, hears.n_samples)
+    said = _examined((r for example in material.examples for r in example.recordings), hears.n_samples)
     kept: list[Example] = []
     lost = [row for row in material.left_out if row.reason.startswith("audio_")]
     for example in material.examples:
@@ -116,7 +137,7 @@ def audible(material: Material, model: LocalModel) -> Material:
         if reason:
             lost.append(LeftOut(example.id, reason))
         else:
-            heard = (replace(r, sha256=said[r].sha256) for r in example.recordings)
+            heard = (replace(r, sha256=said[r].sha256, seconds=said[r].seconds) for r in example.recordings)
             kept.append(replace(example, recordings=tuple(heard)))
     if len(lost) > MOST_LOST * (len(kept) + len(lost)) or len(kept) < 2:
         raise UsageError(_too_many(material, lost, len(kept)))
@@ -135,24 +156,26 @@ class _Said:
     """What decoding a recording brought."""
 
     sha256: str = ""
+    seconds: float = 0.0
     reason: str = ""
 
 
 def _examined(recordings: Iterable[Recording], most: int) -> dict[Recording, _Said]:
-    """`most`: samples that the model takes."""
+    """`most`: samples that the model takes. Of several processes each decodes its part."""
 
     def one(recording: Recording) -> _Said:
         try:
             audio = load(recording.path, start=recording.start, end=recording.end)
         except AudioError as error:
             return _Said(reason=error.reason)
-        if len(audio.mono) > most:
-            return _Said(reason="audio_longer_than_model")
-        return _Said(reason="audio_too_short") if len(audio.mono) < WINDOW else _Said(sha256(audio))
+        if not WINDOW <= len(audio.mono) <= most:
+            return _Said(reason="audio_too_short" if len(audio.mono) < WINDOW else "audio_longer_than_model")
+        return _Said(sha256(audio), len(audio.mono) / audio.rate)
 
-    ordered = list(recordings)
+    mine = part_of(list(dict.fromkeys(recordings)))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
-        return dict(zip(ordered, pool.map(one, ordered), strict=True))
+        found = of_all(dict(zip(mine, pool.map(one, mine), strict=True)))
+    return {recording: said for part in found for recording, said in part.items()}
 
 
 def _too_many(material: Material, lost: Sequence[LeftOut], kept: int) -> str:

@@ -17,16 +17,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datagen.errors import UsageError
 from datagen.llm.local_model import LocalModel, Sound, embedding
 from datagen.llm.request import Sampling
-from datagen.train.audio import TYPES, Recording, recordings_in, samples_of
+from datagen.train.audio import TOKENS, TYPES, Recording, recordings_in, samples_of, text_in
 
 if TYPE_CHECKING:
     from datagen.llm.weights import Folder
+    from datagen.train.data import Deck
 
 __all__ = ["FIRST", "MOST", "Listener"]
 
@@ -75,6 +77,17 @@ class Listener:
         places = [FIRST + MOST * n + place for n, s in zip(numbers, sounds, strict=True) for place in range(s.tokens)]
         token, following = self.local.processor.audio_token_id, iter(places)
         return [next(following) if id == token else id for id in ids]
+
+    def longer_than(self, deck: Deck, room: int) -> list[str]:
+        """Ids of the examples whose prompt takes more than `room` tokens; what cannot be that long is not tokenized."""
+        around = len(self.ids([{"role": "user", "content": ""}])) + 1
+        found = []
+        for row in map(replace(deck, audio_share=1.0).row, range(deck.places)):
+            recordings, text = recordings_in(row["prompt"]), text_in(row["prompt"])
+            most = around + len(text.encode()) + sum(TOKENS * r.seconds + 2 for r in recordings)
+            if most > room and len(self.ids(row["prompt"])) > room:
+                found.append(row["id"])
+        return list(dict.fromkeys(found))
 
     def rendered(self, messages: Messages) -> str:
         """The prompt as text, one audio token for each audio."""

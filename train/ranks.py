@@ -10,14 +10,25 @@ anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from datagen.errors import DatagenError, UsageError
 from datagen.run import Run
 
-__all__ = ["Follower", "agreed", "any_rank", "first", "joined", "leads", "told_by_first", "world_size"]
+__all__ = [
+    "Follower",
+    "agreed",
+    "any_rank",
+    "first",
+    "joined",
+    "leads",
+    "of_all",
+    "part_of",
+    "told_by_first",
+    "world_size",
+]
 
 T = TypeVar("T")
 
@@ -90,7 +101,7 @@ def told_by_first(decide: Callable[[], T]) -> T:
 
 def agreed(values: Mapping[str, Any]) -> None:
     """Raises UsageError in all processes where they do not have the same `values`, naming the first key."""
-    for number, others in enumerate(_of_all(dict(values))):
+    for number, others in enumerate(of_all(dict(values))):
         for name, value in values.items():
             if others.get(name) != value:
                 mine = os.environ.get("RANK", "0")
@@ -101,10 +112,16 @@ def agreed(values: Mapping[str, Any]) -> None:
 
 def any_rank(flag: bool) -> bool:
     """Whether it is so in any process. To be called by all of them."""
-    return any(_of_all(flag))
+    return any(of_all(flag))
 
 
-def _of_all(value: T) -> list[T]:
+def part_of(items: Sequence[T]) -> Sequence[T]:
+    """Those that this process does, where each is done in one of them."""
+    return items[int(os.environ.get("RANK", "0")) :: world_size()] if world_size() > 1 else items
+
+
+def of_all(value: T) -> list[T]:
+    """The value of each process. To be called by all of them."""
     if world_size() == 1:
         return [value]
     from accelerate.utils import gather_object

@@ -34,9 +34,10 @@ from datagen.errors import Interrupted, UsageError
 from datagen.mcq import McqSet
 from datagen.multiple_choice import STYLES, Style
 from datagen.plugins import needs
+from datagen.rows import some
 from datagen.run import Run, replace_text
 from datagen.train.alarms import ALARMS
-from datagen.train.audio import Recordings, audible, recordings_in, seconds_of
+from datagen.train.audio import TOKENS, Recordings, audible, recordings_in, seconds_of, text_in
 from datagen.train.controls import CONTROLS, REWARDED, with_shuffled_gold
 from datagen.train.data import (
     CURRICULA,
@@ -56,6 +57,7 @@ from datagen.train.refill import further_of
 from datagen.train.rewards import parse_rewards, reward_functions
 
 if TYPE_CHECKING:
+    from datagen.train.listening import Listener
     from datagen.train.policy import Policy
     from datagen.train.trainer import Trainer
     from datagen.train.watch import Watch
@@ -71,8 +73,6 @@ CHECKPOINTS = 2
 """Kept; the older one is there while the newer is written."""
 TOKEN = 4
 """Characters of one, for the estimate."""
-HEARD = 25
-"""Tokens of a second of audio, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +240,7 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     """The run, in a folder that no other process works in."""
     from datagen.llm.local_model import LocalModel
     from datagen.llm.weights import identify
+    from datagen.train.hearing import HearingCheck
     from datagen.train.page import write_page
     from datagen.train.policy import open_policy, save
     from datagen.train.watch import peak_memory
@@ -267,6 +268,8 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     run.save(prompt=trainer.listener.rendered(trainer.deck.row(0)["prompt"]))
     if checkpoint:
         check_checkpoint(checkpoint, trainer.model)
+    if config.hears:
+        trainer.add_callback(HearingCheck(trainer, run))
     with closing(trainer.listener), stopping(watch), quiet(), room(run.path):
         if config.objective == "exact" and not checkpoint:
             run.save(start=look(config, trainer))
@@ -412,6 +415,7 @@ def make_trainer(
     arguments = arguments_of(config, asks=bool(asked), begins=checkpoint is None)
     dtype = "float32" if config.method == "full" or arguments.use_cpu else "bfloat16"
     model = policy.weights(dtype)
+    check_lengths(config, model, listener, deck, asked)
     reference = policy.weights(dtype) if config.beta and config.method == "full" else None
     for each in (model, reference):
         if each is not None:
@@ -435,6 +439,17 @@ def make_trainer(
         if isinstance(callback, TensorBoardCallback):  # which would take a folder among the checkpoints
             callback.logging_dir = callback.logging_dir or str(config.out / "tensorboard")
     return trainer, watch
+
+
+def check_lengths(config: Config, model: Any, listener: Listener, *decks: Deck | None) -> None:
+    """Raises UsageError for prompts that leave no room for an answer: nothing is ever cut off."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    for deck in filter(None, decks):
+        if ids := listener.longer_than(deck, most - config.max_tokens):
+            raise UsageError(
+                f"model {config.model}: takes {most} tokens, fewer than the prompts of {len(ids)} questions "
+                f"({some(ids)}) and --max-tokens {config.max_tokens}: leave them out, or cut their clips"
+            )
 
 
 def decks_of(config: Config, questions: Material, held_out: Material | None) -> tuple[Deck, Deck | None]:
@@ -532,9 +547,7 @@ def save_tuned(config: Config, policy: Policy, trainer: Trainer, out: Path, save
 
 def about(row: Mapping[str, Any]) -> int:
     """Tokens of a prompt, by characters and by seconds of audio."""
-    content = row["prompt"][0]["content"]
-    text = content if isinstance(content, str) else content[-1]["text"]
-    return len(text) // TOKEN + round(HEARD * sum(map(seconds_of, recordings_in(row["prompt"]))))
+    return len(text_in(row["prompt"])) // TOKEN + round(TOKENS * sum(map(seconds_of, recordings_in(row["prompt"]))))
 
 
 def dry_run(config: Config) -> dict[str, Any]:

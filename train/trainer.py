@@ -23,6 +23,7 @@ The losses, the advantages and the optimizer are trl's own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -94,14 +95,17 @@ class Answered:
     """Of these."""
     refilled: int | None = None
     """Groups without signal that others were put in the place of, where that is asked for."""
+    sampled: str = ""
+    """Chained SHA-256 of the token ids of every completion."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """One row a completion: place, id, n (choices), pick, right, text."""
+        """One row a completion: place, id, n (choices), pick, right, text, ids (tokens)."""
         groups: dict[int, set[bool]] = {}
         for row in rows:
             groups.setdefault(row["place"], set()).add(row["right"])
             self.completions += 1
             self.correct += row["right"]
+            self.sampled = hashlib.sha256(f"{self.sampled}{row['ids']}".encode()).hexdigest()
             if row["pick"] is not None:
                 self.choose(row["pick"], row["n"])
         self.groups += len(groups)
@@ -114,17 +118,18 @@ class Answered:
 
     def taken(self) -> dict[str, Any]:
         """The figures of the training groups for one row of the log; counting begins anew."""
-        found = {
+        found: dict[str, Any] = {
             "no_signal": self.no_signal / self.groups if self.groups else None,
             "answered": sum(self.picked.values()) / self.completions if self.completions else None,
             "picked": dict(sorted(self.picked.items())),
             "expected": {name: round(value, 3) for name, value in sorted(self.expected.items())},
         }
         if self.completions:  # of all that was sampled: what trl logs is of the batch, whatever it was filled with
-            found["accuracy"] = self.correct / self.completions
+            found |= {"accuracy": self.correct / self.completions, "sampled": self.sampled[:16]}
         if self.refilled is not None:
             found["refilled"], self.refilled = self.refilled, 0
         self.groups = self.no_signal = self.completions = self.correct = 0
+        self.sampled = ""
         self.picked, self.expected = Counter(), Counter()
         return found
 
@@ -292,7 +297,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
 
     def _generate(self, prompts: list[Any]) -> Any:
         made = super()._generate(prompts)
-        rows = answers(self._rows, made[3])
+        rows = answers(self._rows, made[3], made[1])
         if not self.model.training:
             self.answered.add_held_out(gather_object(rows))
             return made
@@ -319,7 +324,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             following, self.further = following + ranks * wanted, self.further + ranks * wanted
             rows = [self.deck.row(place) for place in mine for _ in range(size)]
             ids, completions, _, texts, *_ = super()._generate([row["prompt"] for row in rows])
-            found = answers(rows, texts)
+            found = answers(rows, texts, completions)
             self.answered.add(gather_object(found))
             useful = [start for start in groups_of(found, size) if start not in set(without_signal(found, size))]
             count = replaced(held, [rows, ids, completions, texts, found], idle, useful, size)
@@ -395,14 +400,15 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         return None, None, None
 
 
-def answers(rows: Sequence[Mapping[str, Any]], completions: Sequence[Any]) -> list[dict[str, Any]]:
-    """What was answered at each row of the deck: place, id, condition, n (choices), pick, right, text."""
+def answers(rows: Sequence[Mapping[str, Any]], completions: Sequence[Any], ids: Sequence[Any]) -> list[dict[str, Any]]:
+    """What was answered at each row of the deck: place, id, condition, n (choices), pick, right, text, ids (tokens)."""
     found = []
-    for row, completion in zip(rows, completions, strict=True):
+    for row, completion, tokens in zip(rows, completions, ids, strict=True):
         pick = answer_of(completion[0]["content"], row)
         found.append({
             "place": row["place"], "id": row["id"], "condition": row["condition"], "n": len(row["choices"]),
             "pick": pick, "right": pick == row["gold"], "text": completion[0]["content"],
+            "ids": list(tokens),
         })  # fmt: skip
     return found
 
