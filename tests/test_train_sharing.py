@@ -6,7 +6,8 @@ import json
 from collections import Counter
 
 import pytest
-from test_train import config, questions, questions_in, rows_of, teach_letters, tiny  # noqa: F401
+from test_train import config, questions, rows_of, tiny  # noqa: F401
+from together import together
 
 from datagen.train import packing, sharing
 from datagen.train.run import train
@@ -182,6 +183,12 @@ def test_entropy_is_that_of_the_rows_that_were_run(trainer):
     assert ours == pytest.approx(theirs, abs=1e-5)
     of_loss(made, batch | {"advantages": torch.zeros(8)}, SHARED)
     assert len(made._metrics["train"]["entropy"]) == 2
+
+
+def test_a_process_with_nothing_to_learn_from_waits_for_no_one(tiny, questions, tmp_path):  # noqa: F811
+    first, second = together(train, 2, config(questions, tiny("causal"), tmp_path / "out", steps=6, group_size=4))
+    assert first["parameters_sha256"] == second["parameters_sha256"]
+    assert {row["no_signal"] for row in rows_of(tmp_path / "out") if "loss" in row} >= {0.5}  # of a group each
 
 
 # ── generation ───────────────────────────────────────────────────────────────────────────────────────────────────────
