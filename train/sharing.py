@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPARED_ROWS", "compared_parameters", "comparison", "padded", "prefilled_once", "say_apart", "score"]
 
-EXACT, ROUGH = (1e-4, 1e-3), (0.1, 0.2)
-"""Most that packed rows may be apart from trl's, in float32 and in 16 bits: log-probabilities, gradients."""
+EXACT, ROUGH = (1e-4, 1e-3), (0.2, 0.3)
+"""Most that packed rows may be apart from trl's, in float32 and in 16 bits: log-probabilities, gradients. SmolLM2-135M
+has 5e-6 and 3e-6, 0.04 and 0.07 by rounding; 0.5 and 0.8 where answers see each other.
+"""
 COMPARED_ROWS = 4
 COMPARED_ELEMENTS = 2**20
 """Of parameters whose gradients are compared."""
@@ -123,8 +125,8 @@ def _chosen(name: str, value: Any, rows: Sequence[int], of: int) -> Any:
 
 
 def comparison(ours: Tensor, theirs: Tensor, mask: Tensor, parameters: Sequence[Any], rough: bool) -> dict[str, Any]:
-    """`used`: whether the two are equal, but for rounding; `log_probabilities`: mean difference; `gradients`: largest
-    relative difference of a parameter's, None without `parameters`.
+    """`used`: whether the two are equal, but for rounding; `log_probabilities`: mean difference; `gradients`: relative
+    difference of those of all `parameters` together, None without any.
 
     The gradients are those of a sum with drawn weights, so that no token is without one. `ours`, `theirs`, `mask`:
     (rows, longest). `rough`: the forward is in bfloat16 or float16.
@@ -132,14 +134,14 @@ def comparison(ours: Tensor, theirs: Tensor, mask: Tensor, parameters: Sequence[
     import torch
 
     mean = (((ours - theirs).abs() * mask).sum() / mask.sum()).item()
-    limits, worst = ROUGH if rough else EXACT, None
+    limits, apart = ROUGH if rough else EXACT, None
     if parameters:
         weights = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0)).to(ours) * mask
         found, wanted = (torch.autograd.grad((values * weights).sum(), parameters) for values in (ours, theirs))
-        norms = [((a - b).norm() / b.norm().clamp(min=1e-6)).item() for a, b in zip(found, wanted, strict=True)]
-        worst = max(norms)
-    used = mean <= limits[0] and (worst or 0.0) <= limits[1]
-    return {"used": used, "log_probabilities": mean, "gradients": worst}
+        found, wanted = (torch.cat([gradient.float().flatten() for gradient in all]) for all in (found, wanted))
+        apart = ((found - wanted).norm() / wanted.norm().clamp(min=1e-6)).item()
+    used = mean <= limits[0] and (apart or 0.0) <= limits[1]
+    return {"used": used, "log_probabilities": mean, "gradients": apart}
 
 
 def compared_parameters(model: Any) -> list[Any]:
