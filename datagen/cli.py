@@ -501,8 +501,15 @@ def train_command(
         ),
     ] = 8,
     batch_size: Annotated[
-        int, typer.Option(help="Answers of one forward and backward; questions where none are sampled.")
+        int, typer.Option(help="Answers of one forward and backward of a process; questions where none are sampled.")
     ] = 8,
+    processes: Annotated[
+        int, typer.Option(help="Each with a GPU of its own.  [default: as many as were started]", show_default=False)
+    ] = 0,
+    sharding: Annotated[str, typer.Option(help="Of what is trained over them: none, fsdp2 or zero3.")] = "none",
+    print_launch: Annotated[
+        str | None, typer.Option(help="accelerate, torchrun or slurm: print the script that starts them, no more.")
+    ] = None,
     iterations: Annotated[int, typer.Option(help="Steps that use the same answers.")] = 1,
     max_tokens: Annotated[int, typer.Option(help="Limit of an answer.")] = 64,
     temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
@@ -542,18 +549,22 @@ def train_command(
     from datagen.train.ranks import first
     from datagen.train.run import Config, train
 
-    found = train(
-        Config(
-            data=data, model=model, out=out, modality=modality, audio=audio, audio_share=audio_share,
-            objective=objective, held_out=held_out, method=method, lora_rank=lora_rank, prompt=prompt, think=think,
-            rewards=rewards, control=control, loss=loss, beta=beta, steps=steps,
-            prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
-            max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
-            save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
-            curriculum=curriculum, refill=refill, seed=seed,
-            allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
-        )
+    called = Config(
+        data=data, model=model, out=out, modality=modality, audio=audio, audio_share=audio_share,
+        objective=objective, held_out=held_out, method=method, lora_rank=lora_rank, prompt=prompt, think=think,
+        rewards=rewards, control=control, loss=loss, beta=beta, steps=steps,
+        prompts_per_step=prompts_per_step, group_size=group_size, batch_size=batch_size, iterations=iterations,
+        max_tokens=max_tokens, temperature=temperature, learning_rate=learning_rate, eval_every=eval_every,
+        save_every=save_every, stop_on=names(stop_on), report_to=names(report_to), model_revision=model_revision,
+        curriculum=curriculum, refill=refill, seed=seed, allow_cpu=allow_cpu, resume=resume, dry_run=dry_run,
+        processes=processes, sharding=sharding,
     )  # fmt: skip
+    if print_launch is not None:
+        from datagen.train.launching import script
+
+        print(script(print_launch, sys.argv[1:], called.devices, sharding), end="")  # noqa: T201
+        return
+    found = train(called)
     if not first():  # of several processes one speaks
         pass
     elif json_:
@@ -569,12 +580,15 @@ def train_command(
 def say_memory(found: dict[str, Any]) -> None:
     """The dry run, for a person."""
     parts = ", ".join(f"{name} {value / 1e9:.1f}" for name, value in found["bytes"].items() if name != "peak")
-    say(f"{found['model']}, {found['method']}: about {found['bytes']['peak'] / 1e9:.1f} GB on one device ({parts})")
+    each = "one device" if found["processes"] == 1 else f"each of {found['processes']} devices"
+    shared = "" if found["sharding"] == "none" else f", shared by {found['sharding']}"
+    peak = found["bytes"]["peak"] / 1e9
+    say(f"{found['model']}, {found['method']}{shared}: about {peak:.1f} GB on {each} ({parts})")
     for method, sizes in found["fits"].items():
         said = ", ".join(f"{size} GB {'yes' if fits else 'no'}" for size, fits in sizes.items())
-        say(f"  {method:<5} on one device of {said}")
+        say(f"  {method:<5} on {each} of {said}")
     hours = ", ".join(f"{size} GB {value:.1f}" for size, value in found["hours"].items())
-    say(f"  {found['steps']} steps: hours on one card of {hours}")
+    say(f"  {found['steps']} steps: hours on {each} of {hours}")
     say(f"  {found['note']}")
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from safetensors.torch import load_file
 from test_train import config, one_thread, questions_in, rows_of, teach_letters
-from together import together
+from together import shared_by_fsdp2, together
 
 from datagen.errors import Interrupted, UsageError
 from datagen.train.alarms import WINDOW
@@ -90,8 +91,9 @@ def test_a_checkpoint_counts_once_every_process_has_written_its_part(tiny, quest
 
 
 def scripted(settings):
-    """Trains on answers that depend on their place in the step alone; returns the parameters."""
-    from datagen.train import run
+    """Trains on answers that depend on their place in the step alone."""
+    if settings.sharding == "fsdp2":
+        shared_by_fsdp2()
     from datagen.train.trainer import Trainer
 
     def said(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
@@ -100,42 +102,33 @@ def scripted(settings):
         picked = [answers[(first + number) * 7 % 6] + "<|im_end|>" for number in range(len(prompt_ids))]
         return self._tokenizer(picked)["input_ids"], None
 
-    Trainer._generate_single_turn, found = said, {}
-    kept = run.parameters_hash
-
-    def parameters_hash(model):
-        found.update({name: parameter.detach().clone() for name, parameter in model.named_parameters()})
-        return kept(model)
-
-    run.parameters_hash = parameters_hash
-    train(settings)
-    return {name: tensor.numpy() for name, tensor in found.items()}
+    Trainer._generate_single_turn = said
+    return train(settings)
 
 
-@pytest.mark.parametrize("options", [{"loss": "grpo", "beta": 0.1}, {"loss": "dapo"}], ids=["grpo", "dapo"])
-def test_two_processes_do_what_one_does_with_batches_of_twice_the_size(tiny, questions, tmp_path, options):
-    import numpy as np
-
+@pytest.mark.parametrize(
+    ("options", "sharding"),
+    [({"loss": "grpo", "beta": 0.1}, "none"), ({"loss": "dapo"}, "fsdp2"),
+     pytest.param({"loss": "grpo", "beta": 0.1, "method": "lora"}, "fsdp2", marks=pytest.mark.slow)],
+    ids=["grpo", "dapo-fsdp2", "lora-fsdp2"],
+)  # fmt: skip
+def test_two_processes_do_what_one_does_with_batches_of_twice_the_size(tiny, questions, tmp_path, options, sharding):
     options |= {"steps": 3, "prompts_per_step": 3, "group_size": 4, "learning_rate": 1e-3, "save_every": 3}
     one = config(questions, tiny(), tmp_path / "one", batch_size=6, **options)
-    two = config(questions, tiny(), tmp_path / "two", batch_size=3, **options)
-    [alone] = together(scripted, 1, one)
-    both = together(scripted, 2, two)
+    two = config(questions, tiny(), tmp_path / "two", batch_size=3, processes=2, sharding=sharding, **options)
+    assert [state["status"] for state in together(scripted, 1, one)] == ["done"]
+    assert [state["status"] for state in together(scripted, 2, two)] == ["done", "done"]
     for mine, theirs in zip(rows_of(one.out), rows_of(two.out), strict=True):
         for name in ("accuracy", "reward", "length", "loss", "grad_norm"):
             assert mine[name] == pytest.approx(theirs[name], abs=1e-6, rel=1e-4), name
         assert mine["picked"] == theirs["picked"]
     assert sum(row["accuracy"] for row in rows_of(one.out)) > 0
-    moved = 0.0
-    for found in both:
-        assert found.keys() == alone.keys()
-        for name, tensor in found.items():
-            np.testing.assert_allclose(tensor, alone[name], atol=2e-5)
-    from transformers import AutoModelForCausalLM
-
-    for name, tensor in AutoModelForCausalLM.from_pretrained(tiny()).named_parameters():
-        moved = max(moved, float(np.abs(tensor.detach().numpy() - alone[name]).max()))
-    assert moved > 1e-3
+    before, alone, both = (load_file(f / "model.safetensors") for f in (tiny(), one.out / "model", two.out / "model"))
+    assert before.keys() == alone.keys() == both.keys()
+    apart = {name: (float((alone[name] - both[name]).abs().max()), float((alone[name] - before[name]).abs().max()))
+             for name in alone}  # fmt: skip
+    assert max(difference for difference, _ in apart.values()) < 2e-5
+    assert max(moved for _, moved in apart.values()) > 1e-3
 
 
 @pytest.mark.parametrize(

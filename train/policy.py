@@ -69,12 +69,15 @@ def open_policy(name: str, revision: str = "", *, audio: bool = False) -> Policy
     return Policy(folder, tokenizer)
 
 
-def save(policy: Policy, model: Any, out: Path) -> None:
-    """Writes `model` with all that a folder needs to be evaluated or trained on, whole or not at all."""
+def save(policy: Policy, model: Any, out: Path, state: Any = None) -> None:
+    """Writes `model` with all that a folder needs to be evaluated or trained on, whole or not at all.
+
+    `state`: its tensors, where it does not hold them itself.
+    """
     from transformers import AutoProcessor
 
     temporary = out.with_name(out.name + ".tmp")
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, state_dict=state)
     made = AutoProcessor.from_pretrained(policy.folder.path) if policy.folder.hears else policy.tokenizer
     made.save_pretrained(temporary)
     shutil.rmtree(out, ignore_errors=True)  # of a call that was killed before it could say that it is done

@@ -21,6 +21,7 @@ __all__ = [
     "Follower",
     "agreed",
     "any_rank",
+    "as_launched",
     "first",
     "joined",
     "leads",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+LAUNCHED = {"fsdp2": "ACCELERATE_USE_FSDP", "zero3": "ACCELERATE_USE_DEEPSPEED"}
+"""What `accelerate launch` sets."""
 
 
 def world_size() -> int:
@@ -44,6 +47,20 @@ def world_size() -> int:
 def first() -> bool:
     """Whether this process is the one that writes and speaks."""
     return world_size() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def as_launched(processes: int, sharding: str) -> None:
+    """Raises UsageError where the launcher started another number, or shares otherwise, than the call says."""
+    if processes not in (0, world_size()):
+        raise UsageError(
+            f"--processes {processes}: {world_size()} started: start as --print-launch accelerate says, or leave it out"
+        )
+    shares = next((name for name, variable in LAUNCHED.items() if os.environ.get(variable) == "true"), "none")
+    if sharding != shares:
+        raise UsageError(
+            f"--sharding {sharding}: this was started with {shares}: start as --print-launch accelerate says, or give "
+            f"--sharding {shares}"
+        )
 
 
 @contextmanager

@@ -50,9 +50,9 @@ from datagen.train.data import (
     material,
     read_set,
 )
-from datagen.train.memory import Load, estimate
+from datagen.train.memory import SHARDING, Load, estimate
 from datagen.train.preflight import check_checkpoint, check_device, check_trackers, last_checkpoint, room
-from datagen.train.ranks import agreed, first, joined, leads, told_by_first, world_size
+from datagen.train.ranks import agreed, as_launched, first, joined, leads, told_by_first, world_size
 from datagen.train.refill import further_of
 from datagen.train.rewards import parse_rewards, reward_functions
 
@@ -100,6 +100,8 @@ class Config:
     group_size: int | str = 8
     """A number, or `inf`, which only the exact objective takes."""
     batch_size: int = 8
+    processes: int = 0
+    sharding: str = "none"
     iterations: int = 1
     max_tokens: int = 64
     temperature: float = 1.0
@@ -141,8 +143,10 @@ class Config:
             )
         if not 0 <= self.beta < float("inf"):
             raise UsageError(f"--beta {self.beta}: give 0 or more")
-        if self.completions % (self.batch_size * world_size()):
-            several = f" in {world_size()} processes" if world_size() > 1 else ""
+        if self.processes < 0:
+            raise UsageError(f"--processes {self.processes}: give 1 or more")
+        if self.completions % (self.batch_size * self.devices):
+            several = f" in {self.devices} processes" if self.devices > 1 else ""
             rows, made = "questions", f"--prompts-per-step {self.prompts_per_step}"
             if self.objective == "sampled":
                 rows, made = "completions", f"{made} times --group-size {self.group_size}"
@@ -159,6 +163,7 @@ class Config:
     def _check_names(self) -> None:
         known = {
             "modality": MODALITIES, "objective": OBJECTIVES, "method": METHODS, "prompt": STYLES, "loss": LOSSES,
+            "sharding": SHARDING,
         }  # fmt: skip
         for flag, names in known.items():
             value = getattr(self, flag)
@@ -213,6 +218,11 @@ class Config:
         return self.modality in HEARING
 
     @property
+    def devices(self) -> int:
+        """Processes, each with a device of its own."""
+        return self.processes or world_size()
+
+    @property
     def completions(self) -> int:
         """Rows of one step: sampled completions, or questions where nothing is sampled."""
         return self.prompts_per_step * (int(self.group_size) if self.objective == "sampled" else 1)
@@ -225,6 +235,7 @@ def train(config: Config) -> dict[str, Any]:
     """
     if config.dry_run:
         return dry_run(config)
+    as_launched(config.processes, config.sharding)
     needs("train", "torch", "transformers", "trl", "peft", "accelerate")
     found = read_set(config.data)
     recordings = Recordings(config.data, config.audio) if config.hears else None
@@ -242,7 +253,8 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     from datagen.llm.weights import identify
     from datagen.train.hearing import HearingCheck
     from datagen.train.page import write_page
-    from datagen.train.policy import open_policy, save
+    from datagen.train.policy import open_policy
+    from datagen.train.saving import save_tuned
     from datagen.train.watch import peak_memory
 
     started = time.monotonic()
@@ -277,11 +289,9 @@ def run_held(config: Config, run: Run, questions: Material, held_out: Material |
     step = trainer.state.global_step
     if watch.interrupted and step < config.steps:
         raise Interrupted(f"interrupted at step {step}; the same command with --resume goes on ({run.path})")
-    found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": parameters_hash(trainer.model)}
-    agreed({"parameters_sha256": found["parameters_sha256"]})
-    if first():
-        with room(run.path):
-            save_tuned(config, policy, trainer, run.path, save)
+    with room(run.path):
+        tuned = save_tuned(policy, trainer, run.path, lora=config.method == "lora")
+    found = {"steps": step, "stopped": watch.stopped or None, "parameters_sha256": tuned}
     seconds = time.monotonic() - started
     found |= {"held_out_last": watch.last_held_out, "alarms": sorted(watch.ever), "peak_bytes": peak_memory()}
     found["shared_prompt"] = trainer.sharing
@@ -505,13 +515,17 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def stopping(watch: Watch) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the step end and save; a second one of them ends at once."""
+    """Ctrl-C and SIGTERM let the step end and save; a second one of them ends at once.
+
+    Not so with several processes: a scheduler sends it to all, and their launcher, which got it too, sends it again.
+    """
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
         watch.interrupted = True
-        for one, before in zip(signals, earlier, strict=True):
-            signal.signal(one, before)
+        if world_size() == 1:
+            for one, before in zip(signals, earlier, strict=True):
+                signal.signal(one, before)
 
     earlier = [signal.signal(one, stop) for one in signals]
     try:
@@ -519,27 +533,6 @@ def stopping(watch: Watch) -> Iterator[None]:
     finally:
         for one, before in zip(signals, earlier, strict=True):
             signal.signal(one, before)
-
-
-# ── after the last ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def parameters_hash(model: Any) -> str:
-    """SHA-256 of what was trained, by name: equal for runs that ended with the same parameters."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if parameter.requires_grad:
-            digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def save_tuned(config: Config, policy: Policy, trainer: Trainer, out: Path, save: Any) -> None:
-    """model/, and with LoRA adapter/."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if config.method == "lora":
-        model.save_pretrained(out / "adapter")
-        model = model.merge_and_unload()
-    save(policy, model, out / "model")
 
 
 # ── without loading anything ─────────────────────────────────────────────────────────────────────────────────────────
@@ -565,7 +558,7 @@ def dry_run(config: Config) -> dict[str, Any]:
         found |= {"questions": len(questions.examples), "left_out": left_out}
     load = Load(
         config.completions, config.batch_size, prompt_tokens, config.max_tokens, config.lora_rank, config.beta,
-        checkpointing=True,
+        checkpointing=True, devices=config.devices, sharding=config.sharding,
     )  # fmt: skip
     shape = {"steps": config.steps, "prompt_tokens": prompt_tokens, "completions_per_step": config.completions}
     return {**found, **shape, **estimate(config.model, load, config.steps, config.method)}

@@ -46,7 +46,17 @@ class Shape:
     @property
     def language(self) -> int:
         """Parameters of the language model; biases and norms of heads, below 0.1 %, are left out."""
-        return self.layers * self._layer(self.experts) + (1 if self.tied else 2) * self.vocab * self.hidden
+        return self.layers * self.layer + self.ends
+
+    @property
+    def layer(self) -> int:
+        """Parameters of one layer."""
+        return self._layer(self.experts)
+
+    @property
+    def ends(self) -> int:
+        """Parameters of embedding and head."""
+        return (1 if self.tied else 2) * self.vocab * self.hidden
 
     @property
     def at_work(self) -> int:
@@ -72,7 +82,7 @@ class Shape:
         return 2 * self.layers * self.kv_heads * self.width
 
 
-_OMNI3 = Shape(2048, 48, 32, 4, 768, 152064, head_dim=128, experts=128, active=8, towers=1_217_000_000)
+_OMNI3 = Shape(2048, 48, 32, 4, 768, 152064, head_dim=128, experts=128, active=8, towers=1_187_000_000)
 _AUDIO = Shape(4096, 32, 32, 32, 11008, 156032, towers=642_000_000)
 SHAPES: Mapping[str, Shape] = {
     "Qwen/Qwen2.5-Omni-3B": Shape(2048, 36, 16, 2, 11008, 151936, towers=1_310_000_000),
