@@ -3,12 +3,12 @@
     python benchmarks/keys.py [--json]
 
 Each run is the real command in a process of its own, with its own HOME and TMPDIR: builds online (one key in a file,
-one password in
-the address of a configuration), by batches, refused, crashed and killed; an evaluation with a judge; publishing to a
-loopback Hub, done and refused. Then every file of the runs, HOME and TMPDIR, standard output and standard error, the
-command lines and what went to the Hub are searched for the keys as they are, in base64 and as an address writes them;
-tables are decoded first. `echoed` counts the replies that held a key, `found` the places where one was left: 0.
-`control` says that a key that was put into a table on purpose is found.
+one password in the address of a configuration), by batches, refused, crashed and killed, and on a Ray cluster where
+Ray is installed; an evaluation with a judge; publishing to a loopback Hub, done and refused. Then every file of the
+runs, HOME and TMPDIR, standard output and standard error, the command lines and what went to the Hub are searched for
+the keys as they are, in base64 and as an address writes them; tables are decoded first. `echoed` counts the replies
+that held a key, `found` the places where one was left: 0. `control` says that a key that was put into a table on
+purpose is found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -53,6 +54,7 @@ CRASHING = (
     "class Source:\n    origin = reattach = ''\n    def __init__(self, options): pass\n"
     "    def clips(self): raise RuntimeError('crashed')\n"
 )
+RUNS = ("builds", "evaluation", "publishing", *(["cluster"] if importlib.util.find_spec("ray") else []))
 DATAGEN = [sys.executable, "-c", "from datagen.cli import main; main()"]
 
 
@@ -206,6 +208,15 @@ def builds(place: Place) -> None:
         place.run("batches refused", *build(place, "batches-refused", server.url, *batch))
 
 
+def cluster(place: Place) -> None:
+    """Shards as Ray tasks, with Ray's own logs in the folder that is searched. Needs the extra [ray]."""
+    write_clips(place.root / "cluster-clips", 4)
+    with place.server(faults=FAULTS) as server:
+        words = build(place, "cluster", server.url, "--engine", "ray")
+        words[words.index(place.root / "clips")] = place.root / "cluster-clips"
+        place.run("cluster", *words, RAY_TMPDIR=str(place.root), RAY_ADDRESS="")
+
+
 def evaluation(place: Place) -> None:
     """A model on a server, and a judge on another."""
     rows = [
@@ -261,10 +272,10 @@ def search(places: Mapping[str, bytes]) -> list[str]:
     )
 
 
-def measure(root: Path, runs: Sequence[str] = ("builds", "evaluation", "publishing")) -> dict[str, Any]:
+def measure(root: Path, runs: Sequence[str] = RUNS) -> dict[str, Any]:
     """Runs all, then searches."""
     place = Place(root)
-    kinds = {"builds": builds, "evaluation": evaluation, "publishing": publishing}
+    kinds = {"builds": builds, "evaluation": evaluation, "publishing": publishing, "cluster": cluster}
     for name in runs:
         kinds[name](place)
     ours = {"captioner.key", "build.toml"}
