@@ -108,6 +108,7 @@ def test_what_is_overridden_is_as_it_was_when_it_was_written():
         ],
         "_tokenize_prompts": ["self", "prompts"],
         "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
+        "_save_checkpoint": ["self", "model", "trial"],
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "_generate": ["self", "prompts"],
         "_prepare_inputs": ["self", "generation_batch"],
