@@ -1,7 +1,8 @@
 """datagen's engine beside a bare pool, the openai SDK and its peers: one loopback server, one task, one run.
 
     python benchmarks/engine.py [--prompts 3000] [--in-flight 256] [--latency-ms 50] [--rounds 3] [--json]
-                                [--peer NAME=PYTHON …] [--only NAME,…]
+                                [--peer NAME=PYTHON …] [--only NAME,…] [--write docs/engine.md]
+    python benchmarks/engine.py --kill | --scale | --resume | --limit | --steady | --faults | --build [--json]
 
 {client: {rows_per_s, cpu_ms_per_row, rss_mb, good, paid_twice, refusals}}, medians of the rounds, in which the clients
 take turns. Each client is a script of clients/ in a process of its own, on a core of its own where there are two; the
@@ -20,7 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -124,22 +125,74 @@ def compare(clients: dict[str, str], prompts: int, in_flight: int, latency_ms: f
     return {client: middle(figures) for client, figures in found.items() if client not in failed}
 
 
+def compared(args: argparse.Namespace) -> dict[str, Any]:
+    """The table of clients, and on standard error what datagen is beside the others."""
+    only = set(filter(None, args.only.split(",")))
+    clients = {name: python for name, python in environments(args.peer).items() if not only or name in only}
+    found = compare(clients, args.prompts, args.in_flight, args.latency_ms, args.rounds)
+    return {client: {name: figures[name] for name in FIGURES} for client, figures in found.items()}
+
+
+def trials(args: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
+    """The trials by their flags."""
+    import engine_build
+    import engine_trials as on
+
+    prompts, flying = args.prompts, args.in_flight
+    return {
+        "kill": lambda: both(on.kill(prompts, flying), on.kill(max(prompts // 3, 300), 16)),
+        "scale": lambda: on.scale(prompts, prompts * 100 // 3, flying),
+        "resume": lambda: on.resume(args.rows),
+        "limit": lambda: on.limited(4 * prompts, flying, flying // 4),
+        "steady": lambda: on.steady(4 * prompts, flying),
+        "faults": lambda: on.faults(prompts, flying),
+        "build": lambda: engine_build.build(args.clips),
+    }
+
+
+def both(many: dict[str, Any], few: dict[str, Any]) -> dict[str, Any]:
+    """Two kills: many in flight, and few."""
+    return {"many": many, "few": few, "ok": many["ok"] and few["ok"]}
+
+
+def write(table: dict[str, Any], file: Path, call: str) -> None:
+    """Puts the table between the marks in a page."""
+    lines = [f"`{call}`, load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores:", ""]
+    lines += ["| client | rows/s | CPU ms/row | RSS MB | good | paid twice | refusals |", "|---" * 7 + "|"]
+    for client, row in table.items():
+        cells = (
+            f"{row['rows_per_s']:,.0f}",
+            f"{row['cpu_ms_per_row']:.2f}",
+            f"{row['rss_mb']:.0f}",
+            f"{row['good']:.0f}",
+        )
+        lines.append(f"| {client} | " + " | ".join(cells) + f" | {row['paid_twice']:.0f} | {row['refusals']:.0f} |")
+    before, mark, rest = file.read_text().partition("<!-- clients -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    file.write_text(before + mark + "\n".join(lines) + "\n" + end + after)
+
+
 def main() -> None:
-    """Prints the figures."""
+    """Prints the figures; a trial whose promise does not hold ends with 1."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--prompts", type=int, default=3000)
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--latency-ms", type=float, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="answers in the ledger of --resume")
+    parser.add_argument("--clips", type=int, default=1000, help="of --build")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--only", default="", help="clients, with commas")
+    parser.add_argument("--write", type=Path, help="page that takes the table of clients")
     parser.add_argument("--json", action="store_true")
+    for name in ("kill", "scale", "resume", "limit", "steady", "faults", "build"):
+        parser.add_argument(f"--{name}", action="store_const", const=name, dest="trial")
     args = parser.parse_args()
-    only = set(filter(None, args.only.split(",")))
-    clients = {name: python for name, python in environments(args.peer).items() if not only or name in only}
-    found = compare(clients, args.prompts, args.in_flight, args.latency_ms, args.rounds)
-    shown = {client: {name: figures[name] for name in FIGURES} for client, figures in found.items()}
-    print(json.dumps(shown) if args.json else "\n".join(f"{name:<14} {figures}" for name, figures in shown.items()))
+    found = trials(args)[args.trial]() if args.trial else compared(args)
+    if args.write:
+        write(found, args.write, f"python benchmarks/engine.py --prompts {args.prompts} --rounds {args.rounds}")
+    print(json.dumps(found) if args.json else "\n".join(f"{name:<24} {figures}" for name, figures in found.items()))
+    sys.exit(found.get("ok") is False)
 
 
 if __name__ == "__main__":

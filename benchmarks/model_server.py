@@ -136,7 +136,7 @@ class ModelServer:
         self.asked: Counter[int] = Counter()
         self.answered: Counter[int] = Counter()
         self.outcomes: Counter[str] = Counter()
-        self.in_flight = self.peak = 0
+        self.in_flight = self.peak = self.unheard = 0
 
     def stats(self) -> dict[str, Any]:
         """`requests`, `unique` prompts, `answered` whole with 200, of these `paid_twice`, and more."""
@@ -146,6 +146,7 @@ class ModelServer:
             "answered": sum(self.answered.values()),
             "paid_twice": sum(self.answered.values()) - len(self.answered),
             "in_flight": self.in_flight,
+            "unheard": self.unheard,
             "in_flight_peak": self.peak,
             "cpu_seconds": time.process_time(),
             "outcomes": dict(self.outcomes),
@@ -296,6 +297,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self, body: Body, prompt: int, fault: str) -> None:
         self.server.in_flight -= 1
+        self.server.unheard += self.transport.is_closing()  # made, and paid, for whoever has hung up
         self.complete(body, prompt, fault)
 
     def complete(self, body: Body, prompt: int, fault: str) -> None:

@@ -121,6 +121,25 @@ def test_the_key_depends_on_nothing_else(tmp_path):
     assert Endpoint("m", "http://a", revision="2").identity == "m@2"
 
 
+def test_what_is_left_is_known_without_asking(serve, run, ledger):
+    server = serve(faults={"filter": 0.3})
+    requests = [request(str(i)) for i in range(250)]
+    run(server, ask(*requests[:130]))
+
+    async def known(client):
+        return list(client.known(requests))
+
+    other = [request(str(i), sampling=Sampling(max_tokens=9)) for i in range(250)]
+    assert run(server, known) == [True] * 130 + [False] * 120
+    refused = sum(ledger.get(one.key("stub")).error is not None for one in requests[:130])
+    assert 0 < refused == run(server, known, retry_failed=True)[:130].count(False)
+
+    async def known_by_another_limit(client):
+        return list(client.known(other))
+
+    assert run(server, known_by_another_limit).count(True) == 130 - refused
+
+
 def heard(audio: bytes) -> Request:
     part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(audio).decode(), "format": "wav"}}
     return Request([{"role": "user", "content": [{"type": "text", "text": "What?"}, part]}], "caption#1")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
 from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
@@ -13,6 +15,10 @@ from datagen.llm.request import Answer, Endpoint, Request, digest, public_name
 from datagen.llm.sender import Sender
 
 __all__ = ["Client", "Sends"]
+
+
+LOOKED_UP = 100
+"""Requests that are looked up in the ledger together."""
 
 
 class Sends(Protocol):
@@ -112,16 +118,21 @@ class Client:
             if not asking.cancelled():  # else whoever asked was cancelled, and this call takes its place
                 return asking.result(), False
 
-    def known(self, request: Request) -> bool:
-        """Whether `ask` would send nothing; for a dry run."""
-        return self._known((request.key(self.identity), request.sampling.max_tokens)) is not None
+    def known(self, requests: Iterable[Request]) -> Iterator[bool]:
+        """Of each, whether `ask` would send nothing; tells what is left of a run without asking it."""
+        pending = iter(requests)
+        while names := [(r.key(self.identity), r.sampling.max_tokens) for r in islice(pending, LOOKED_UP)]:
+            rows = self._ledger.outlines(names)
+            yield from (self._stands(name, row) is not None for name, row in zip(names, rows, strict=True))
 
     async def close(self) -> None:
         """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""
         await self._sender.close()
 
     def _known(self, name: tuple[str, int]) -> Row | None:
-        row = self._ledger.get(*name)
+        return self._stands(name, self._ledger.get(*name))
+
+    def _stands(self, name: tuple[str, int], row: Row | None) -> Row | None:
         if row is not None and row.error is not None and self._retry_failed and name not in self._retried:
             return None
         return row

@@ -1,0 +1,62 @@
+"""A whole build against the loopback server of tests/world.py: is it bound by its calls?
+
+`seconds` of a build of generated clips (2 captions, 2 questions, 3 readings each) are compared with calls / rate, where
+`rate` is what the engine does of bare prompts a second against a server of the same latency, before and after it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from engine import cores, once
+from kill import write_clips
+from model_server import counters, serving
+
+BUILD = """
+import json, sys, time
+from pathlib import Path
+from datagen.build import Config, build
+audio, url, out = sys.argv[1:]
+counts = build(Config(source="folder", model="stub", audio=Path(audio), base_url=url, out=Path(out),
+                      captions_per_clip=2, questions_per_clip=2, readings=3))
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({**counts, "peak_mb": int(peak.split()[1]) / 1024, "cpu_seconds": time.process_time()}))
+"""
+
+
+def build(clips: int, prompts: int = 3000, in_flight: int = 256) -> dict[str, Any]:
+    """One build between two runs of the engine alone."""
+    server, client = cores()
+    pinned = [] if client is None else ["taskset", "-c", str(client)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_clips(folder / "clips", clips)
+        with serving("model_server:item", core=server, latency_ms=50) as url:
+            before = once("datagen", sys.executable, url, prompts, in_flight)
+        with serving("world:respond", core=server, latency_ms=50) as url:
+            call = [*pinned, sys.executable, "-c", BUILD, str(folder / "clips"), url, str(folder / "run")]
+            told = json.loads(subprocess.run(call, stdout=subprocess.PIPE, check=True, text=True).stdout)
+            seen = counters(url)
+        with serving("model_server:item", core=server, latency_ms=50) as url:
+            after = once("datagen", sys.executable, url, prompts, in_flight)
+    rate = 2 / (1 / before["rows_per_s"] + 1 / after["rows_per_s"])
+    calls = seen["requests"]
+    return {
+        "clips": told["clips"],
+        "questions": told["questions"],
+        "kept": told["kept"],
+        "calls": calls,
+        "seconds": told["seconds"],
+        "rate": round(rate),
+        "times_calls_by_rate": round(told["seconds"] * rate / calls, 2),
+        "cpu_ms_per_call": round(1000 * told["cpu_seconds"] / calls, 3),
+        "server_cpu": round(seen["cpu_seconds"] / told["seconds"], 2),
+        "peak_mb": round(told["peak_mb"]),
+        "paid_twice": calls - seen["unique"],
+        "ok": told["seconds"] * rate / calls <= 1.3,
+    }
