@@ -1,8 +1,9 @@
 """datagen's engine beside a bare pool, the openai SDK and its peers: one loopback server, one task, one run.
 
     python benchmarks/engine.py [--prompts 3000] [--in-flight 256] [--latency-ms 50] [--rounds 3] [--json]
-                                [--peer NAME=PYTHON …] [--only NAME,…] [--write docs/engine.md]
+                                [--peer NAME=PYTHON …] [--only NAME,…]
     python benchmarks/engine.py --kill | --scale | --resume | --limit | --steady | --faults | --build [--json]
+    python benchmarks/engine.py … --write docs/engine.md        puts the figures into the page
 
 {client: {rows_per_s, cpu_ms_per_row, rss_mb, good, paid_twice, refusals}}, medians of the rounds, in which the clients
 take turns. Each client is a script of clients/ in a process of its own, on a core of its own where there are two; the
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +34,7 @@ CLIENTS = Path(__file__).parent / "clients"
 OURS = ("datagen", "aiohttp", "openai")
 PEERS = ("curator", "distilabel", "data_designer", "datatrove")
 FIGURES = ("rows_per_s", "cpu_ms_per_row", "rss_mb", "good", "paid_twice", "refusals")
+HEADS = {"rows_per_s": "rows/s", "cpu_ms_per_row": "CPU ms/row", "rss_mb": "RSS MB", "paid_twice": "paid twice"}
 LONGEST = 600.0
 """Seconds after which a client is ended, which is a failure."""
 
@@ -155,21 +158,45 @@ def both(many: dict[str, Any], few: dict[str, Any]) -> dict[str, Any]:
     return {"many": many, "few": few, "ok": many["ok"] and few["ok"]}
 
 
-def write(table: dict[str, Any], file: Path, call: str) -> None:
-    """Puts the table between the marks in a page."""
-    lines = [f"`{call}`, load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores:", ""]
-    lines += ["| client | rows/s | CPU ms/row | RSS MB | good | paid twice | refusals |", "|---" * 7 + "|"]
-    for client, row in table.items():
-        cells = (
-            f"{row['rows_per_s']:,.0f}",
-            f"{row['cpu_ms_per_row']:.2f}",
-            f"{row['rss_mb']:.0f}",
-            f"{row['good']:.0f}",
-        )
-        lines.append(f"| {client} | " + " | ".join(cells) + f" | {row['paid_twice']:.0f} | {row['refusals']:.0f} |")
-    before, mark, rest = file.read_text().partition("<!-- clients -->\n")
+def write(found: dict[str, Any], file: Path, name: str) -> None:
+    """Puts the figures of a trial, or of the clients, between the marks in a page."""
+    flags = " ".join(word for word in sys.argv[1:] if "=" not in word and word not in ("--json", "--peer"))
+    flags = flags.partition(" --write")[0]
+    load = f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
+    lines = [
+        f"`python benchmarks/engine.py {flags}`, {date.today()}, load of the machine {load}:",
+        "",
+        *table(found, name),
+    ]
+    before, mark, rest = file.read_text().partition(f"<!-- {name} -->\n")
     _, end, after = rest.partition("<!-- end -->")
-    file.write_text(before + mark + "\n".join(lines) + "\n" + end + after)
+    file.write_text(before + mark + "\n" + "\n".join(lines) + "\n\n" + end + after)
+
+
+def table(found: dict[str, Any], name: str) -> list[str]:
+    """The lines of a markdown table: a row a client, a fault, or a figure."""
+    if name in ("clients", "faults"):
+        rows = found.get("faults", found)
+        columns = list(next(iter(rows.values())))
+        shown = [(key, *(_text(row[column]) for column in columns)) for key, row in rows.items()]
+        heads = ("client" if name == "clients" else "fault", *(HEADS.get(column, column) for column in columns))
+    elif name == "kill":
+        heads, many, few = ("figure", "many in flight", "few"), found["many"], found["few"]
+        shown = [(HEADS.get(key, key), str(many[key]), str(few[key])) for key in many if key != "ok"]
+    else:
+        heads = ("figure", "value")
+        shown = [(HEADS.get(key, key), _text(value)) for key, value in found.items() if key != "ok"]
+    return ["| " + " | ".join(row) + " |" for row in (heads, ("---",) * len(heads), *shown)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
+    return f"{value:,}"
 
 
 def main() -> None:
@@ -183,14 +210,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1000, help="of --build")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--only", default="", help="clients, with commas")
-    parser.add_argument("--write", type=Path, help="page that takes the table of clients")
+    parser.add_argument("--write", type=Path, help="page that takes the figures, as docs/engine.md")
     parser.add_argument("--json", action="store_true")
     for name in ("kill", "scale", "resume", "limit", "steady", "faults", "build"):
         parser.add_argument(f"--{name}", action="store_const", const=name, dest="trial")
     args = parser.parse_args()
     found = trials(args)[args.trial]() if args.trial else compared(args)
     if args.write:
-        write(found, args.write, f"python benchmarks/engine.py --prompts {args.prompts} --rounds {args.rounds}")
+        write(found, args.write, args.trial or "clients")
     print(json.dumps(found) if args.json else "\n".join(f"{name:<24} {figures}" for name, figures in found.items()))
     sys.exit(found.get("ok") is False)
 

@@ -209,6 +209,8 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.buffer = b""
         self.hanging: asyncio.TimerHandle | None = None
+        self.last = False
+        """Whether the client asked to close the connection after the reply."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -229,7 +231,9 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         head = self.buffer[:end].decode("latin-1")
-        at = head.lower().find("\r\ncontent-length:")
+        lower = head.lower()
+        self.last = "\r\nconnection: close" in lower
+        at = lower.find("\r\ncontent-length:")
         length = int(head[at + 17 :].split("\r\n", 1)[0]) if at >= 0 else 0
         if len(self.buffer) < end + 4 + length:
             return
@@ -328,6 +332,8 @@ class Connection(asyncio.Protocol):
     ) -> None:
         head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
         self.transport.write(head.encode() + body[:cut])
+        if self.last:
+            self.transport.close()
 
 
 @contextlib.contextmanager

@@ -132,7 +132,8 @@ async def mended(
 
 def hopeless(config: Config, question: Question) -> bool:
     """Whether a filter of PROBLEMS drops the question by its wording."""
-    return any(problem(question) for name, problem in PROBLEMS.items() if name in config.chain)
+    chain = config.chain
+    return any(problem(question) for name, problem in PROBLEMS.items() if name in chain)
 
 
 async def sounds(parts: Parts, audio: Audio) -> tuple[Any, ...]:

@@ -299,20 +299,25 @@ class Spool:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+PLAIN = {str, int, float, bool, type(None)}
+
+
 def as_row(record: Any) -> dict[str, Any]:
     """A record as a row of its table: tuples become lists, mappings become canonical JSON."""
     row: dict[str, Any] = {}
     for column in fields(record):
         value = getattr(record, column.name)
-        if column.name == "facts":
-            value = [as_row(fact) for fact in value]
-        elif isinstance(value, Mapping):
-            value = canonical(value)
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            value = list(value)
-        row[column.name] = value
+        row[column.name] = value if type(value) in PLAIN else _cell(column.name, value)
     row.pop("questions", None)
     return row
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name == "facts":
+        return [as_row(fact) for fact in value]
+    if isinstance(value, Mapping):
+        return canonical(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def disk_free(path: Path, least: int) -> None:

@@ -141,7 +141,7 @@ class Ledger:
         found: dict[str, list[Row]] = {}
         try:
             for values in self._read.execute(f"{OUTLINE} WHERE key IN ({marks})", [key for key, _ in names]):
-                found.setdefault(values[0], []).append(Row(*values, "", ""))
+                found.setdefault(values[0], []).append(Row._make((*values, "", "")))
         except sqlite3.Error as error:
             raise self._error(error) from None
         return [_serving(found.get(key, ()), limit) for key, limit in names]
