@@ -133,6 +133,10 @@ def test_a_run_that_was_not_started_as_it_says_is_refused(monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "--data", "d", "--model", "m", "--out", "o", "--sharding", "fsdp2")
     assert code == 2
     assert "--sharding fsdp2: this was started with none" in err
+    heard = ("--data", "d", "--model", "m", "--out", "o", "--modality", "audio", "--sharding", "fsdp2")
+    code, _, err = call(monkeypatch, capsys, *heard)
+    assert code == 2
+    assert "--sharding fsdp2: is not for --modality audio so far" in err
 
 
 # ── the estimate ─────────────────────────────────────────────────────────────────────────────────────────────────────

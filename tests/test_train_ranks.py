@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import quiz
 import tiny_models
 from safetensors.torch import load_file
 from test_train import config, one_thread, questions_in, rows_of, teach_letters
@@ -90,7 +91,7 @@ def test_a_checkpoint_counts_once_every_process_has_written_its_part(tiny, quest
     assert (once.out / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").exists()
 
 
-def scripted(settings):
+def scripted(settings, answers=("A", "B", "C", "D D", "B A", "")):
     """Trains on answers that depend on their place in the step alone."""
     if settings.sharding == "fsdp2":
         shared_by_fsdp2()
@@ -98,8 +99,7 @@ def scripted(settings):
 
     def said(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         first = self.accelerator.process_index * len(prompt_ids)
-        answers = ["A", "B", "C", "D D", "B A", ""]
-        picked = [answers[(first + number) * 7 % 6] + "<|im_end|>" for number in range(len(prompt_ids))]
+        picked = [answers[(first + n) * 7 % len(answers)] + "<|im_end|>" for n in range(len(prompt_ids))]
         return self._tokenizer(picked)["input_ids"], None
 
     Trainer._generate_single_turn = said
@@ -123,17 +123,66 @@ def test_two_processes_do_what_one_does_with_batches_of_twice_the_size(tiny, que
             assert mine[name] == pytest.approx(theirs[name], abs=1e-6, rel=1e-4), name
         assert mine["picked"] == theirs["picked"]
     assert sum(row["accuracy"] for row in rows_of(one.out)) > 0
-    before, alone, both = (load_file(f / "model.safetensors") for f in (tiny(), one.out / "model", two.out / "model"))
+    assert_moved_alike(tiny(), one.out, two.out)
+
+
+def assert_moved_alike(start, *runs):
+    """The runs' tuned models are the same, and another than the one that they started with."""
+    before, alone, both = (load_file(f / "model.safetensors") for f in (start, *(run / "model" for run in runs)))
     assert before.keys() == alone.keys() == both.keys()
-    apart = {name: (float((alone[name] - both[name]).abs().max()), float((alone[name] - before[name]).abs().max()))
-             for name in alone}  # fmt: skip
-    assert max(difference for difference, _ in apart.values()) < 2e-5
-    assert max(moved for _, moved in apart.values()) > 1e-3
+    assert max(float((alone[name] - both[name]).abs().max()) for name in alone) < 2e-5
+    assert max(float((alone[name] - before[name]).abs().max()) for name in alone) > 1e-3
+
+
+def test_a_process_whose_rows_teach_nothing_waits_for_none_and_keeps_none_waiting(tiny, questions, tmp_path):
+    # one group a process; the answers to the second are all wrong, so none of its rows is run
+    answers = [*"ABCD", "", "", "", ""]
+    answers = [answers[place] for place in sorted(range(8), key=lambda place: place * 7 % 8)]
+    options = {"steps": 3, "learning_rate": 1e-3, "save_every": 3}
+    one = config(questions, tiny(), tmp_path / "one", batch_size=8, **options)
+    two = config(questions, tiny(), tmp_path / "two", batch_size=4, **options)
+    together(scripted, 1, one, answers)
+    found = together(scripted, 2, two, answers)
+    assert [state["status"] for state in found] == ["done", "done"]
+    assert [row["no_signal"] for row in rows_of(two.out)] == [0.5] * 3
+    assert_moved_alike(tiny(), one.out, two.out)
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["qwen2_5_omni", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("qwen3_omni_moe", "qwen2_audio"))],
+    ("kind", "modality"),
+    [("qwen2_5_omni_thinker", "audio"),
+     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+         ("qwen2_5_omni_thinker", "mixed"), ("qwen3_omni_moe_thinker", "audio"), ("qwen2_audio", "audio"),
+         ("qwen2_audio", "mixed"),
+     ))],
+)  # fmt: skip
+def test_two_processes_hear(tiny, tmp_path, kind, modality):
+    questions, held_out = quiz.write(tmp_path / "quiz", 12), tmp_path / "held_out.json"
+    rows = [row | {"id": f"held{n}", "question": "What was it?"} for n, row in enumerate(quiz.rows(5))]
+    held_out.write_text(json.dumps(rows))
+    options = {"modality": modality, "audio": tmp_path / "quiz" / "audio", "held_out": held_out, "steps": 2}
+    first, second = together(train, 2, config(questions, tiny(kind), tmp_path / "out", **options))
+    assert first["status"] == second["status"] == "done"
+    assert first["parameters_sha256"] == second["parameters_sha256"]
+    asked = [row["held_out"] for row in rows_of(tmp_path / "out") if "held_out" in row]
+    assert [{condition: share["n"] for condition, share in one.items()} for one in asked] == [
+        {"audio": 5, "mismatched": 5, "none": 5}
+    ] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["exact", "choice", "supervised"])
+def test_objectives_without_sampling_are_shared_too(tiny, questions, tmp_path, objective):
+    options = {"objective": objective, "prompts_per_step": 8, "steps": 3}
+    one = config(questions, tiny(), tmp_path / "one", batch_size=8, **options)
+    two = config(questions, tiny(), tmp_path / "two", batch_size=4, **options)
+    together(train, 1, one)
+    together(train, 2, two)
+    assert_moved_alike(tiny(), one.out, two.out)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("qwen2_5_omni", "qwen3_omni_moe", "qwen2_audio")]
 )
 def test_models_that_listen_are_tuned_by_two_processes(tiny, questions, tmp_path, kind):
     options = {"method": "lora", "steps": 2, "learning_rate": 1e-2}
@@ -171,7 +220,8 @@ def test_processes_that_were_given_other_sets_say_so(tiny, tmp_path):
 
 def test_a_folder_that_holds_a_run_is_refused_by_all(tiny, questions, tmp_path):
     once = config(questions, tiny(), tmp_path / "out", steps=1, save_every=1)
-    together(train, 2, once)
+    once.out.mkdir()
+    (once.out / "run.json").write_text('{"fingerprints": {}}')
     found = together(train, 2, once)
     assert [type(error) for error in found] == [UsageError, UsageError]
     assert all("holds a run: go on with it by --resume" in str(error) for error in found)

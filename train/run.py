@@ -143,6 +143,8 @@ class Config:
             )
         if not 0 <= self.beta < float("inf"):
             raise UsageError(f"--beta {self.beta}: give 0 or more")
+        if self.hears and self.sharding != "none":
+            raise UsageError(f"--sharding {self.sharding}: is not for --modality {self.modality} so far: leave it out")
         if self.processes < 0:
             raise UsageError(f"--processes {self.processes}: give 1 or more")
         if self.completions % (self.batch_size * self.devices):
