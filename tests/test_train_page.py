@@ -143,6 +143,8 @@ def test_a_long_run_has_a_small_page(tmp_path):
     assert len(page) < 500_000
     longest = max(len(path.split("L")) for path in re.findall(r' d="(.*?)"', page))
     assert 0.9 * MOST < longest <= MOST
+    letters = figures(page)[f"Picks by letter beyond chance, over {WINDOW} steps"]
+    assert letters.count("L1000.0 ") == 2  # up to the last step, for each letter
 
 
 @pytest.mark.skipif(MISSING, reason="chromium is not installed")

@@ -61,7 +61,7 @@ def test_a_group_without_signal_is_replaced_by_one_of_the_next_places(tiny, ques
     assert all(a == b for a, b in kept)
     assert min(new) >= 6
     assert len(set(after)) == 6
-    assert trainer.further >= sum(idle)
+    assert trainer.answered.further >= sum(idle)
     assert trainer.answered.refilled == sum(idle)
     assert all(filled["advantages"][start : start + 4].any() for start in range(0, 24, 4))
     # each row is scored by its own question
@@ -73,7 +73,7 @@ def test_a_group_without_signal_is_replaced_by_one_of_the_next_places(tiny, ques
             assert (filled["advantages"][at] > 0) == (said.strip() == "ABCD"[row["gold"]]), said
     # what is logged of lengths is of the step's own groups, what is counted as right is of all that was sampled
     assert len(trainer._metrics["train"]["completions/mean_length"]) == 1
-    assert trainer.answered.completions == 4 * (6 + trainer.further)
+    assert trainer.answered.completions == 4 * (6 + trainer.answered.further)
     first, second = (one._metrics["train"]["num_tokens"][0] for one in (without, trainer))
     assert first < second
 
@@ -81,7 +81,7 @@ def test_a_group_without_signal_is_replaced_by_one_of_the_next_places(tiny, ques
 def test_a_batch_that_never_has_a_signal_is_left_after_the_last_round(tiny, questions, tmp_path):  # noqa: F811
     made, trainer = first_batch(questions, tiny("causal"), tmp_path / "out", refill=2, prompt="omni-r1", max_tokens=1)
     assert [row["place"] for row in trainer._rows[::4]] == [0, 1, 2, 3, 4, 5]
-    assert (trainer.further, trainer.answered.refilled) == (12, 0)
+    assert (trainer.answered.further, trainer.answered.refilled) == (12, 0)
     assert not made["advantages"].any()
 
 
@@ -98,6 +98,8 @@ def test_a_run_with_refills_goes_on_exactly_and_sees_no_place_twice(tiny, questi
     assert places == list(range(len(places)))
     assert len(places) > 24
     assert sum(one["refilled"] for one in rows) > 0
+    assert [one["questions"] for one in rows] == sorted({one["questions"] for one in rows})
+    assert rows[-1]["questions"] == len(places)
     broken = config(questions, tiny("causal"), tmp_path / "broken", **options)
     threading.Thread(target=interrupt_after, args=(broken.out / "train.jsonl", 4), daemon=True).start()
     with pytest.raises(Interrupted):

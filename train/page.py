@@ -194,13 +194,14 @@ def told(shares: Mapping[str, Row]) -> str:
 def letters_plot(rows: Sequence[Row], last: int, marked: Sequence[tuple[float, str, str]]) -> Plot:
     """How much more often each place is picked than if none were preferred, over the steps that an alarm looks at."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for end in range(1, len(rows) + 1):
+    size = -(-len(rows) // MOST)
+    for end in range(len(rows), 0, -size)[::-1]:
         for name, count, expected, total in places(rows[max(0, end - WINDOW) : end]):
             curves.setdefault(name, []).append((rows[end - 1]["step"], (count - expected) / total))
     reach = max(0.1, max(abs(value) for curve in curves.values() for _, value in curve))
     scale = Scale(last, -reach, reach)
     series = [
-        Series(f"c{number_ % COLOURS}", name, scale.path(thinned(curve)))
+        Series(f"c{number_ % COLOURS}", name, scale.path(curve))
         for number_, (name, curve) in enumerate(sorted(curves.items()))
     ]
     return Plot(

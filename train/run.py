@@ -417,7 +417,7 @@ def make_trainer(
     from datagen.train.trainer import Answered, Trainer
     from datagen.train.watch import Watch
 
-    answered = Answered()
+    answered = Answered(further=further_of(checkpoint) if checkpoint and config.refill else 0)
     step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     questions_a_step = config.prompts_per_step / config.iterations
     watch = Watch(config.out / "train.jsonl", answered, config.stop_on, step, questions_a_step)
@@ -444,7 +444,6 @@ def make_trainer(
         train_dataset=Dataset.from_dict({"place": range(groups)}),
         eval_dataset=Dataset.from_dict({"place": range(asked.places)}) if asked else None,
         callbacks=[watch], deck=deck, held_out=asked, answered=answered, refill=config.refill,
-        further=further_of(checkpoint) if checkpoint and config.refill else 0,
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # standard output is for results
     for callback in trainer.callback_handler.callbacks:

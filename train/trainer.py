@@ -97,6 +97,8 @@ class Answered:
     """Groups without signal that others were put in the place of, where that is asked for."""
     sampled: str = ""
     """Chained SHA-256 of the token ids of every completion."""
+    further: int = 0
+    """Places that refills have used since the run began."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """One row a completion: place, id, n (choices), pick, right, text, ids (tokens)."""
@@ -162,11 +164,11 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
 
     def __init__(
         self, *args: Any, deck: Deck, held_out: Deck | None, answered: Answered, listener: Listener,
-        reference: Any = None, refill: int = 0, further: int = 0, **kwargs: Any,
+        reference: Any = None, refill: int = 0, **kwargs: Any,
     ) -> None:  # fmt: skip
         self.deck, self.held_out, self.answered, self.listener = deck, held_out, answered, listener
-        self.refill, self.further = refill, further
-        """Rounds in which groups are replaced; places that refills have used so far."""
+        self.refill = refill
+        """Rounds of a step in which groups are replaced."""
         answered.refilled = 0 if refill else None
         config: GRPOConfig = kwargs["args"]
         with _without_reference(config):
@@ -201,7 +203,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         return self.accelerator.prepare_model(reference, evaluation_mode=True)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        deck, further = (self.deck, self.further) if self.model.training else (self.held_out, 0)
+        deck, further = (self.deck, self.answered.further) if self.model.training else (self.held_out, 0)
         assert deck is not None
         places = sorted({row["place"] + further for row in inputs})
         self.listener.ahead(deck.heard(range(places[-1] + 1, places[-1] + 1 + len(places))))
@@ -321,7 +323,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             if not wanted:
                 return
             mine = range(following + rank * wanted, following + (rank + 1) * wanted)
-            following, self.further = following + ranks * wanted, self.further + ranks * wanted
+            following, self.answered.further = following + ranks * wanted, self.answered.further + ranks * wanted
             rows = [self.deck.row(place) for place in mine for _ in range(size)]
             ids, completions, _, texts, *_ = super()._generate([row["prompt"] for row in rows])
             found = answers(rows, texts, completions)
@@ -343,7 +345,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.refill and self.is_world_process_zero():
             folder = Path(self._get_output_dir(trial))
-            keep_further(folder / f"checkpoint-{self.state.global_step}", self.further)
+            keep_further(folder / f"checkpoint-{self.state.global_step}", self.answered.further)
         super()._save_checkpoint(model, trial)
 
     @property

@@ -76,9 +76,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is skipped
     def _cost(self, step: int) -> dict[str, float]:
         """What has been spent until now, also by the calls that this one goes on from."""
         elapsed = self.elapsed + time.monotonic() - self.began
-        return {
-            "questions": round(step * self.questions), "elapsed": round(elapsed, 3), "training": round(self.training, 3)
-        }  # fmt: skip
+        questions = round(step * self.questions) + self.answered.further
+        return {"questions": questions, "elapsed": round(elapsed, 3), "training": round(self.training, 3)}
 
     def _see(self, row: dict[str, Any]) -> None:
         if "alarm" in row:
