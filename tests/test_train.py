@@ -213,6 +213,8 @@ def test_a_tracker_of_transformers_gets_every_step_and_prints_nothing_among_the_
         held = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
         held.Reload()
         rewards = [(event.step, event.value) for event in held.Scalars("train/reward")]
+        idle = [event.value for event in held.Scalars("train/no_signal")]
+        assert idle == [pytest.approx(row["no_signal"]) for row in rows_of(tmp_path / "out")]
     else:
         with closing(sqlite3.connect(tmp_path / "trackio" / "datagen.db")) as store:
             rows = [json.loads(row) for (row,) in store.execute("SELECT metrics FROM metrics ORDER BY id")]

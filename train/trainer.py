@@ -303,7 +303,10 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         if not self.model.training:
             self.answered.add_held_out(gather_object(rows))
             return made
-        self.answered.add(gather_object(rows))
+        everywhere = gather_object(rows)
+        self.answered.add(everywhere)
+        idle = len(without_signal(everywhere, self.num_generations))
+        self._metrics["train"]["no_signal"].append(idle * self.num_generations / len(everywhere))  # for trackers
         if self.sharing is None:
             self.sharing = self._compared(*made[:2])
         if self.refill:
