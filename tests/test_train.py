@@ -112,7 +112,6 @@ def test_what_is_overridden_is_as_it_was_when_it_was_written():
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "_generate": ["self", "prompts"],
         "_prepare_inputs": ["self", "generation_batch"],
-        "_save_checkpoint": ["self", "model", "trial"],
         "_compute_loss": ["self", "model", "inputs"],
         "_get_per_token_logps_and_entropies": [
             "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
