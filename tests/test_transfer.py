@@ -117,6 +117,7 @@ def test_a_study_trains_asks_compares_and_shows_what_failed(place, monkeypatch, 
     [row] = text["accuracy"]
     by_seed = row["strict"]["by_seed"]
     assert row["strict"]["accuracy"] == pytest.approx(sum(by_seed) / n)
+    assert row["strict"]["low"] < row["strict"]["high"]  # also of a policy that has nothing right
     assert quiz["contrasts"][0]["value"] == pytest.approx(row["strict"]["accuracy"] - base["strict"]["accuracy"])
     assert text["gains"]["hearing"] is None and text["gains"]["knowledge"]["value"] == quiz["contrasts"][0]["value"]
     assert found["sets"]["raw"]["questions"] == 16
@@ -200,6 +201,14 @@ def test_a_study_that_cannot_be_says_why_before_anything_runs(place, change, mes
     (place / "study.toml").write_text(STUDY.format(model="model").replace(*change, 1))
     with pytest.raises(UsageError, match=message):
         read_study(Path("study.toml"))
+
+
+def test_an_arm_that_is_to_hear_says_that_it_has_no_clips_before_anything_runs(place):
+    (place / "study.toml").write_text(
+        STUDY.format(model="model").replace("[arms.text]", "[arms.text]\nmodality = 'audio'")
+    )
+    with pytest.raises(UsageError, match=r"arms.text: --data .*: is no run that knows its clips: add --audio DIR"):
+        transfer(Path("study.toml"), Path("study"))
 
 
 def test_a_dry_run_prints_the_commands_and_leaves_nothing(place, monkeypatch, capsys):

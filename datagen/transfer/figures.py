@@ -20,7 +20,7 @@ from datagen.errors import UsageError
 from datagen.eval.compare import Evaluation, loaded, parts_of
 from datagen.records import fold
 from datagen.seeds import derive
-from datagen.statistics import holm, mean_over_seeds
+from datagen.statistics import holm, mean_over_seeds, wilson
 from datagen.transfer.cells import Cells
 from datagen.transfer.study import BASE, FOREIGN, Arm, Study
 
@@ -117,6 +117,10 @@ def _accuracies(asked: Asked, evaluations: Mapping[int, Evaluation], *name: str)
             values = [_verdicts(one, condition, order, matcher) for one in evaluations.values()]
             told = asked.estimate(values, *name, condition, order, matcher)
             told.pop("p")
+            if (
+                told["low"] == told["high"]
+            ):  # all right or all wrong: no draw differs, which is not to say that none could
+                told["low"], told["high"] = wilson(told["value"] * told["clusters"], told["clusters"])
             by_seed = [float(value.mean()) for value in values]
             row[matcher] = {**told, "accuracy": told.pop("value"), "by_seed": by_seed}
         rows.append(row)

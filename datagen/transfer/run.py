@@ -20,9 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datagen.errors import UsageError
 from datagen.eval.scoring import benchmark_items
 from datagen.run import Run, replace_text
-from datagen.train.data import read_set
+from datagen.train.audio import Recordings
+from datagen.train.data import HEARING, read_set
 from datagen.transfer.cells import Cell, Cells
 from datagen.transfer.figures import figures
 from datagen.transfer.page import write_page
@@ -43,6 +45,8 @@ def transfer(file: Path, out: Path, *, dry_run: bool = False) -> dict[str, Any]:
         hashes = {name: benchmark_items(b["data"], b["benchmark"])[1].sha256 for name, b in study.benchmarks.items()}
         sets = {name: make_set(study, name, chain, out / "sets") for name, chain in chains(study).items()}
         held_out = read_set(study.held_out).sha256 if study.held_out else ""
+        for arm, chain in study.trained():
+            check_audio(study, arm, sets[set_name(arm, chain)])
         if not dry_run:
             replace_text(out / "study.toml", file.read_text(encoding="utf-8"))
         for name in study.benchmarks:
@@ -82,6 +86,16 @@ def transfer(file: Path, out: Path, *, dry_run: bool = False) -> dict[str, Any]:
 def chains(study: Study) -> dict[str, Chain]:
     """Name of a set → what it is made of."""
     return {set_name(arm, chain): chain for arm, chain in study.trained()}
+
+
+def check_audio(study: Study, arm: Arm, made: Made) -> None:
+    """Raises UsageError for an arm that is to hear where nothing says where the clips of its set lie."""
+    if arm.train.get("modality") not in HEARING:
+        return
+    try:
+        Recordings(made.data, Path(arm.train["audio"]) if arm.train.get("audio") else None)
+    except UsageError as error:
+        raise UsageError(f"{study.file}: arms.{arm.name}: {error}") from None
 
 
 def set_name(arm: Arm, chain: Chain) -> str:
