@@ -154,23 +154,49 @@ def test_the_rate_that_is_best_on_the_held_out_set_is_taken_by_every_arm_for_its
     assert found["cells"]["train/broken/raw/0"]["status"] == "not run"
 
 
-def test_a_study_that_is_interrupted_tells_its_command_and_goes_on(place):
-    said = []
-    cells = Cells(place / "study", said.append)
-    slow = Cell("slow", ["list", "sources"], {"n": 1})
-    code = "import sys, time, os; from datagen.transfer.cells import Cell, Cells; from pathlib import Path; " + (
-        "import datagen.transfer.cells as c; c.DATAGEN = [sys.executable, '-c', 'import time; time.sleep(60)']; "
-        "Cells(Path('study'), print).run(Cell('slow', [], {}), done=Path('never'))"
+SLEEPS = """
+import sys
+from pathlib import Path
+import datagen.transfer.cells as cells
+
+cells.DATAGEN = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+cells.Cells(Path("study"), print).run(cells.Cell("slow", [], {}), done=Path("never"))
+"""
+"""A study of one cell that does nothing for a minute."""
+
+
+def begun():
+    """The study, and the process id of its command."""
+    study = subprocess.Popen(
+        [sys.executable, "-c", SLEEPS], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-    while not (place / "study/cells/slow.log").exists():
+    log, until = Path("study/cells/slow.log"), time.monotonic() + 60
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert study.poll() is None and time.monotonic() < until
         time.sleep(0.02)
-    time.sleep(0.3)
-    child.send_signal(signal.SIGTERM)
-    _, error = child.communicate(timeout=20)
+    return study, int(log.read_text())
+
+
+def test_a_study_that_is_interrupted_tells_its_command_and_goes_on(place):
+    study, _ = begun()
+    study.send_signal(signal.SIGTERM)
+    _, error = study.communicate(timeout=20)
     assert "Interrupted: interrupted in slow; the same command goes on where it was" in error
     assert not (place / "study/cells/slow.json").exists()
-    assert cells.run(slow, done=place / "set.jsonl") and cells.states["slow"]["status"] == "done"
+    cells = Cells(Path("study"), print)
+    assert cells.run(Cell("slow", ["list", "sources"], {}), done=place / "set.jsonl")
+    assert cells.states["slow"]["status"] == "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_study_that_is_killed_takes_its_command_along(place):
+    study, command = begun()
+    study.kill()
+    study.communicate(timeout=20)
+    until = time.monotonic() + 20
+    while Path(f"/proc/{command}").exists() and "sleep" in Path(f"/proc/{command}/cmdline").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
