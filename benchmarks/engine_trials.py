@@ -46,8 +46,9 @@ def server(**options: float | str) -> Iterator[str]:
 def kill(prompts: int, in_flight: int) -> dict[str, Any]:
     """SIGKILL once half is answered, then again to the end.
 
-    `in_flight_at_kill` counts the answers that came when nobody listened any more; `in_window` those that were heard
-    and not committed, at most what comes in one commit window (`window_rows`, by the rate so far).
+    `in_flight` requests are under way at the kill: `unheard` of their answers came when nobody listened, others were
+    on their way to the client. What it had read and not committed is at most what comes in one commit window
+    (`window_rows`, by the rate so far), so `paid_twice` is at most `in_flight` + `window_rows`.
     """
     with server() as url, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,14 +74,13 @@ def kill(prompts: int, in_flight: int) -> dict[str, Any]:
         "in_flight": in_flight,
         "committed_at_kill": kept,
         "paid_twice": paid_twice,
-        "in_flight_at_kill": first["unheard"],
-        "in_window": paid_twice - first["unheard"],
+        "unheard": first["unheard"],
         "window_rows": round(rate * WINDOW + 0.5),
         "reasked_committed": second["requests"] - (prompts - kept),
         "same_bytes": equal,
         "good": told["good"],
     }
-    bound = first["unheard"] + figures["window_rows"]
+    bound = in_flight + figures["window_rows"]
     return figures | {"ok": paid_twice <= bound and not figures["reasked_committed"] and equal}
 
 

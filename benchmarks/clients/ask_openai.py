@@ -12,7 +12,7 @@ async def main(call: Call) -> int:
     """Answers that follow the schema."""
     slots = asyncio.Semaphore(call.in_flight)
     form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": ITEM}}
-    async with AsyncOpenAI(base_url=call.url, api_key="none") as client:
+    async with AsyncOpenAI(base_url=call.url, api_key="none", timeout=600.0) as client:  # its 5 s to connect are few
 
         async def one(prompt: str) -> bool:
             async with slots:
