@@ -92,8 +92,7 @@ class HearingCheck(TrainerCallback):  # type: ignore[misc]  # transformers is sk
     ) -> None:
         """Before the held-out set is asked for the first time."""
         heard = measured(self.trainer)
-        if state.is_world_process_zero:
-            self.run.save(hearing=asdict(heard))
+        self.run.save(hearing=asdict(heard))
         precision = "bfloat16" if args.bf16 else str(self.trainer.model.dtype).removeprefix("torch.")
         if why := why_deaf(heard, precision):
             raise UsageError(f"hearing check: {why}; nothing was trained: look at the model's class and its attention")
