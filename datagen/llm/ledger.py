@@ -4,7 +4,8 @@
 
 WAL, a writer thread with its own connection, and group commit: the first row of a quiet time is committed at once,
 the rows that follow within 5 ms or up to 100 of them together. Reads come from the loop's thread. Several processes
-may share a file; of two answers to one question the first one committed stands.
+may share a file; of two answers to one question the first one committed stands. A damaged file is mended when it is
+opened next (`datagen.llm.ledger_file`).
 
 `max_tokens` stands beside the key. An answer that ended by itself serves any limit that it fits; one that was cut off,
 or refused, serves only the limit that it was asked with. Both stay, so runs with two limits never pay in turns.
@@ -23,36 +24,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from datagen.errors import LedgerError, UsageError
+from datagen.errors import LedgerError
+from datagen.llm.ledger_file import UPSERT, connect, cure, mend, unchanging
 
-__all__ = ["Ledger", "Row", "Totals", "connect"]
+__all__ = ["Ledger", "Row", "Totals"]
 
 WINDOW = 0.005
 """Seconds that a row may wait for others before it is committed."""
 BATCH = 100
-BUSY = 30.0
-"""Seconds to wait for another process's commit."""
-VERSION = 1
-APPLICATION = 0x6461_7467  # "datg": PRAGMA application_id tells a ledger from any other SQLite file
-# Numbers first: a sum over all rows then never reads the long texts. A rowid table, because a clustered one would
-# move the texts about at every insert of a random key.
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (
-    key TEXT NOT NULL, max_tokens INTEGER NOT NULL, run TEXT NOT NULL, finish TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost REAL, attempts INTEGER NOT NULL,
-    error TEXT, text TEXT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (key, max_tokens))
-"""
 COLUMNS = "key, max_tokens, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request"
 INSERT = f"INSERT INTO answers ({COLUMNS}, run) VALUES "
 PLACES = "(" + ", ".join("?" * 11) + ")"
-UPSERT = """
-ON CONFLICT (key, max_tokens) DO UPDATE SET finish = excluded.finish, prompt_tokens = excluded.prompt_tokens,
-    completion_tokens = excluded.completion_tokens, cost = excluded.cost, attempts = excluded.attempts,
-    error = excluded.error, text = excluded.text, run = excluded.run
-WHERE answers.error IS NOT NULL
-"""
 OUTLINE = f"SELECT {COLUMNS.removesuffix(', text, request')} FROM answers"
 SELECT = f"SELECT {COLUMNS} FROM answers WHERE key = ?"
 TOTALS = "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), count(cost) FROM answers"
@@ -112,9 +95,10 @@ class Ledger:
     def __init__(self, path: str | Path, run: str = "", *, base: Path | None = None) -> None:
         self.path = Path(path)
         self.run = run
+        mend(self.path)
         self._read = connect(self.path)
         self._connection = connect(self.path)
-        self._base = _unchanging(base) if base else None
+        self._base = unchanging(base) if base else None
         self._waiting: list[_Put] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -190,6 +174,7 @@ class Ledger:
 
         In one transaction. Raises UsageError when the file is no ledger, LedgerError when this one cannot be written.
         """
+        mend(other)
         connect(other).close()
         marks = ",".join("?" * len(runs))
         try:
@@ -201,7 +186,8 @@ class Ledger:
             finally:
                 self._connection.execute("DETACH other")
         except sqlite3.Error as error:
-            raise LedgerError(f"ledger {other} into {self.path}: {error}: {_cure(error)}") from None
+            cure(error, other)  # either may be the damaged one, and mending a sound one changes nothing
+            raise LedgerError(f"ledger {other} into {self.path}: {error}: {cure(error, self.path)}") from None
 
     def close(self) -> None:
         """Commit what waits, end the writer thread and close the file. May be called twice, and after the loop."""
@@ -265,7 +251,7 @@ class Ledger:
                 put.done.set_result(rows[number])
 
     def _error(self, error: sqlite3.Error) -> LedgerError:
-        return LedgerError(f"ledger {self.path}: {error}: {_cure(error)}; what is committed stands")
+        return LedgerError(f"ledger {self.path}: {error}: {cure(error, self.path)}; what is committed stands")
 
 
 def _serving(rows: Iterable[Row], limit: int | None) -> Row | None:
@@ -276,17 +262,6 @@ def _serving(rows: Iterable[Row], limit: int | None) -> Row | None:
 @functools.cache
 def _insert(rows: int) -> str:
     return INSERT + ", ".join([PLACES] * rows) + UPSERT
-
-
-def _cure(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "full" in text or "disk I/O" in text:
-        return "free some disk and run again"
-    if "locked" in text:
-        return f"another process has held it for {BUSY:g} s; end that one or give another --ledger"
-    if "malformed" in text or "not a database" in text:
-        return "save what is readable by `sqlite3 FILE .recover | sqlite3 NEW` and give --ledger NEW"
-    return "check the file, or give another --ledger"
 
 
 def _read_totals(connection: sqlite3.Connection, keys: Iterable[str]) -> Iterable[tuple[object, ...]]:
@@ -309,68 +284,3 @@ def _sum(rows: Iterable[tuple[object, ...]]) -> Totals:
         cost += float(str(dollars or 0.0))
         priced += int(str(with_price))
     return Totals(answers, prompt, completion, cost, answers - priced)
-
-
-def _unchanging(path: Path) -> sqlite3.Connection:
-    """A connection without locks or a file of its own beside `path`: a WAL cannot be shared between machines."""
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True, check_same_thread=False)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection to the ledger at `path`, which is made where there is none. Raises UsageError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise UsageError(
-            f"ledger {path} cannot be opened ({error}): give --ledger a file that can be written"
-        ) from None
-    try:
-        _prepared(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise UsageError(f"ledger {path} is not usable ({error}): {_cure(error)}") from None
-    except UsageError:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepared(connection: sqlite3.Connection, path: Path) -> None:
-    """`_prepare`, again while another process makes the file: SQLite does not wait by itself for a change to WAL."""
-    end = time.monotonic() + BUSY
-    while True:
-        try:
-            return _prepare(connection, path)
-        except sqlite3.OperationalError as error:
-            if connection.in_transaction:
-                connection.rollback()
-            if (
-                error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                or time.monotonic() > end
-            ):
-                raise
-            time.sleep(0.01)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours, or make it so. Raises UsageError, sqlite3.Error."""
-    connection.execute("BEGIN")  # one look at all three: another process may be making the file at this moment
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    connection.execute("COMMIT")
-    if application != APPLICATION and tables:
-        raise UsageError(f"ledger {path} is some other SQLite file: give --ledger another file")
-    if application == APPLICATION and version != VERSION:
-        raise UsageError(
-            f"ledger {path} has schema {version}, this version reads {VERSION}: give --ledger another file"
-        )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if not tables:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-        )

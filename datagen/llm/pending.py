@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datagen.errors import LedgerError
-from datagen.llm.ledger import Ledger, connect
+from datagen.llm.ledger import Ledger
+from datagen.llm.ledger_file import connect, cure
 
 __all__ = ["Name", "Open", "Pending", "Place", "under_way"]
 
@@ -157,7 +158,9 @@ class Pending:
         try:
             yield
         except sqlite3.Error as error:
-            raise LedgerError(f"ledger {self.path}: {error}; what is committed stands") from None
+            raise LedgerError(
+                f"ledger {self.path}: {error}: {cure(error, self.path)}; what is committed stands"
+            ) from None
 
 
 def under_way(ledger: Ledger, model: str) -> int:
