@@ -4,13 +4,14 @@
 
 A head without work and `--nodes` nodes of one slot each (`ray.cluster_utils.Cluster`: real raylets, workers and stores,
 on this machine) share one loopback model server, which answers equal requests equally. When it has given half of the
-answers, the raylet of the first node is killed by SIGKILL; its worker goes down with it, and Ray runs its shard again.
+answers, the raylet of a node that is at work is killed by SIGKILL; its worker goes down with it, and Ray runs its shard
+again.
 
     equal          every table and every file of dataset/ is that of an undisturbed build by --engine local
     money_equal    the same, where --max-cost ends in the middle of the clips; `money_clips` are the clips admitted
     paid_twice     answers given beyond the unique requests; at most `in_flight_cap`, what the dead node may have had
                    under way or not yet committed
-    shards_broken_off   shards under way in a process that went down with its node; another one ended them
+    shards_broken_off   1 when the process went down that was at work on a shard; another node ended it
     answered_at_kill, unique, calls, seconds_local, seconds_ray, seconds_after_kill
 """
 
@@ -23,8 +24,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +60,11 @@ def measure(clips: int, nodes: int, latency_ms: float, folder: Path) -> dict[str
         unique = counters(url)["unique"]
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE})
         try:
-            workers = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(nodes)]
+            for _ in range(nodes):
+                cluster.add_node(num_cpus=1, object_store_memory=STORE)
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             counters(url, "reset")
-            end = partial(cluster.remove_node, workers[0], allow_graceful=False)
-            kill = Kill(url, unique // 2, nodes, folder / "ray", end)
+            kill = Kill(url, unique // 2, folder / "ray", cluster)
             killed, found = built("ray", engine="ray")
             ended = time.monotonic()
             served = counters(url)
@@ -98,27 +97,38 @@ def measure(clips: int, nodes: int, latency_ms: float, folder: Path) -> dict[str
 
 
 class Kill(threading.Thread):
-    """Does `end` once the server has given `answers`, and sees which shards of `run` were broken off by it."""
+    """Kills a node that is at work on a shard of `run`, once the server has given `answers`."""
 
-    def __init__(self, url: str, answers: int, nodes: int, run: Path, end: Callable[[], None]) -> None:
+    def __init__(self, url: str, answers: int, run: Path, cluster: Any) -> None:
         super().__init__(daemon=True)
-        self.url, self.least, self.nodes, self.shards, self.end = url, answers, nodes, run / ".shards", end
+        self.url, self.least, self.shards, self.cluster = url, answers, run / ".shards", cluster
         self.answered, self.broken_off, self.at, self.over = 0, 0, time.monotonic(), threading.Event()
         self.start()
 
     def run(self) -> None:
-        """Looks twenty times a second."""
-        holders: list[int] = []
-        while self.answered < self.least or len(holders) < self.nodes:  # every node is at work on a shard
-            if self.over.wait(0.02):
-                return
+        """Looks fifty times a second."""
+        while not self.over.wait(0.02):
             self.answered = counters(self.url)["answered"]
-            holders = [int(lock.read_text() or 0) for lock in self.shards.glob("*/.lock") if running(lock.parent)]
-        self.end()
+            if self.answered >= self.least and (holder := self.at_work()):
+                break
+        else:
+            return
+        raylets = {node.all_processes["raylet"][0].process.pid: node for node in self.cluster.worker_nodes}
+        self.cluster.remove_node(raylets[parent(holder)], allow_graceful=False)
         self.at = time.monotonic()
         for _ in range(100):
-            self.broken_off = sum(not Path(f"/proc/{pid}").exists() for pid in holders)
+            self.broken_off = int(not Path(f"/proc/{holder}").exists())
             time.sleep(0 if self.broken_off else 0.05)
+
+    def at_work(self) -> int:
+        """The process of some shard that is begun and not done, or 0."""
+        locks = [lock for lock in self.shards.glob("*/.lock") if running(lock.parent)]
+        return int(locks[0].read_text() or 0) if locks else 0
+
+
+def parent(pid: int) -> int:
+    """The process that started another: of a Ray worker, the raylet of its node."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def running(shard: Path) -> bool:

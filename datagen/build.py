@@ -60,7 +60,8 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
     started = time.monotonic()
     clients = make_clients(config, ledger)
     try:
-        await asyncio.gather(*(client.preflight() for client in set(clients.values())))
+        if site is None:  # else it was done there; a server that is lost since is waited for
+            await asyncio.gather(*(client.preflight() for client in set(clients.values())))
         source: Source = resolve("source", config.source, SOURCES, "clips")(
             SourceOptions(config.annotations, config.audio, None if config.dry_run else run.path / "audio")
         )

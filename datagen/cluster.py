@@ -83,13 +83,17 @@ async def generate_on_ray(fleet: Fleet, spool: Spool, meter: Usage, progress: Pr
     refs = [task.remote(str(Path.cwd()), config, site, fleet.build) for config in configs]
     before = fleet.ledger.totals(run=fleet.ledger.run)
     progress.stats.append(Stats())
+    results = [asyncio.ensure_future(result_of(ref)) for ref in refs]
     try:
-        for result in asyncio.as_completed([asyncio.ensure_future(result_of(ref)) for ref in refs]):
+        for result in asyncio.as_completed(results):
             progress.shard(await result)
     finally:
         for ref in refs:
             ray.cancel(ref)
         ray.wait(refs, num_returns=len(refs), timeout=30)
+        for waiting in results:
+            waiting.cancel()
+        await asyncio.gather(*results, return_exceptions=True)
     shards = list(until_stopped(gathered([config.run for config in configs])))
     join(shards, fleet.ledger, spool, meter)
     total = fleet.ledger.totals(run=fleet.ledger.run)  # with what a shard had paid before its node died

@@ -208,7 +208,7 @@ class Failure:
     """What did not become a clip, a caption or a question, and why. Nothing is dropped without one."""
 
     stage: str
-    """source, audio, caption, write or read (a filter's model call)"""
+    """source, audio, budget (--max-cost), caption, write or read (a filter's model call)"""
     reason: str
     """Stable snake_case."""
     clip_id: str

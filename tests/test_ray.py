@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import world
 from kill import digests, write_clips
-from model_server import ModelServer
+from model_server import ModelServer, counters, serving
 
 from datagen import cluster
 from datagen.build import Config, build
@@ -22,6 +24,7 @@ from datagen.parts import Site, survey_source
 from datagen.plugins import SourceOptions
 from datagen.sources.folder import Folder
 
+COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
 BENCHMARK = Path(__file__).parents[1] / "benchmarks/ray_kill.py"
 
 
@@ -49,6 +52,38 @@ def test_a_larger_cluster_that_loses_a_node():
     assert found["equal"] and found["shards_broken_off"] == 1
 
 
+@pytest.mark.slow
+def test_ctrl_c_and_a_server_that_is_lost_leave_a_run_that_goes_on(tmp_path):
+    write_clips(tmp_path / "clips", 24)
+    command = [*COMMAND, "build", "--source", "folder", "--audio", tmp_path / "clips", "--model", "stub"]
+    command += ["--captions-per-clip", "2", "--questions-per-clip", "2", "--in-flight", "8", "--patience", "3"]
+    with serving("world:respond", latency_ms=150) as url:
+        subprocess.run([*command, "--base-url", url, "--out", tmp_path / "whole"], check=True, timeout=200)
+        unique = counters(url)["unique"]
+        command += ["--base-url", url, "--engine", "ray", "--out", tmp_path / "r"]
+        counters(url, "reset")
+        job = begun(command, url, 60)
+        job.send_signal(signal.SIGINT)
+        _, said = job.communicate(timeout=100)
+        assert (job.returncode, said.splitlines()[-1].startswith("datagen: interrupted")) == (130, True), said
+        assert len(list((tmp_path / "r/.shards").iterdir())) > 1
+        subprocess.run(command, check=True, timeout=200)
+        assert digests(tmp_path / "r") == digests(tmp_path / "whole")
+        assert counters(url)["requests"] <= unique + 8
+        counters(url, "reset")
+        job = begun([*command[:-1], tmp_path / "lost"], url, 40)
+    _, said = job.communicate(timeout=100)
+    assert (job.returncode, "no answer from" in said.splitlines()[-1]) == (1, True), said
+
+
+def begun(command, url, answers):
+    """A build that has got so many answers."""
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while counters(url)["answered"] < answers and job.poll() is None:
+        time.sleep(0.05)
+    return job
+
+
 # ── without a cluster ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -66,7 +101,7 @@ def test_what_does_not_go_together_is_refused(changes, says):
 
 
 def test_a_cluster_that_is_not_there_is_told_in_a_line(tmp_path):
-    command = [sys.executable, "-c", "from datagen.cli import main; main()", "build", "--source", "demo", "--out"]
+    command = [*COMMAND, "build", "--source", "demo", "--out"]
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:9"}
     command += [str(tmp_path / "r"), "--engine", "ray"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
