@@ -122,8 +122,12 @@ class Client:
         """Of each, whether `ask` would send nothing; tells what is left of a run without asking it."""
         pending = iter(requests)
         while names := [(r.key(self.identity), r.sampling.max_tokens) for r in islice(pending, LOOKED_UP)]:
-            rows = self._ledger.outlines(names)
-            yield from (self._stands(name, row) is not None for name, row in zip(names, rows, strict=True))
+            # An error stands too, unless it is to be retried.
+            held = set() if self._retry_failed else self._ledger.holds(names)
+            open_ = [name for name in names if name not in held]
+            rows = zip(open_, self._ledger.outlines(open_), strict=True)
+            held.update(name for name, row in rows if self._stands(name, row) is not None)
+            yield from (name in held for name in names)
 
     async def close(self) -> None:
         """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""

@@ -37,6 +37,7 @@ COLUMNS = "key, max_tokens, finish, prompt_tokens, completion_tokens, cost, atte
 INSERT = f"INSERT INTO answers ({COLUMNS}, run) VALUES "
 PLACES = "(" + ", ".join("?" * 11) + ")"
 OUTLINE = f"SELECT {COLUMNS.removesuffix(', text, request')} FROM answers"
+HELD = "SELECT key, max_tokens FROM answers"
 SELECT = f"SELECT {COLUMNS} FROM answers WHERE key = ?"
 TOTALS = "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), count(cost) FROM answers"
 
@@ -118,6 +119,14 @@ class Ledger:
         except sqlite3.Error as error:
             raise self._error(error) from None
         return _serving(rows, max_tokens)
+
+    def holds(self, names: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Of many (key, limit) those with a row of this very limit, which serves them: the index alone is read."""
+        marks = ",".join("?" * len(names))
+        try:
+            return set(self._read.execute(f"{HELD} WHERE key IN ({marks})", [key for key, _ in names])) & set(names)
+        except sqlite3.Error as error:
+            raise self._error(error) from None
 
     def outlines(self, names: Sequence[tuple[str, int]]) -> list[Row | None]:
         """`get` for many (key, limit) at once, a tenth of a statement each; the rows are without their texts."""
