@@ -117,6 +117,7 @@ def _accuracies(asked: Asked, evaluations: Mapping[int, Evaluation], *name: str)
             values = [_verdicts(one, condition, order, matcher) for one in evaluations.values()]
             told = asked.estimate(values, *name, condition, order, matcher)
             told.pop("p")
+            told["low"], told["high"] = max(0.0, told["low"]), min(1.0, told["high"])  # seeds were widened
             if (
                 told["low"] == told["high"]
             ):  # all right or all wrong: no draw differs, which is not to say that none could
