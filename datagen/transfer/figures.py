@@ -118,9 +118,7 @@ def _accuracies(asked: Asked, evaluations: Mapping[int, Evaluation], *name: str)
             told = asked.estimate(values, *name, condition, order, matcher)
             told.pop("p")
             told["low"], told["high"] = max(0.0, told["low"]), min(1.0, told["high"])  # seeds were widened
-            if (
-                told["low"] == told["high"]
-            ):  # all right or all wrong: no draw differs, which is not to say that none could
+            if told["low"] == told["high"]:  # all right or all wrong: no draw differs, and others still could
                 told["low"], told["high"] = wilson(told["value"] * told["clusters"], told["clusters"])
             by_seed = [float(value.mean()) for value in values]
             row[matcher] = {**told, "accuracy": told.pop("value"), "by_seed": by_seed}
