@@ -77,8 +77,8 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         told = about(config, source, clients, fingerprints)
         run.save(status="running", config=public(config), fingerprints=fingerprints, about=told)
 
-        spool, meter = Spool(run), Usage()
-        with Progress(total=len(parts.part), clients=clients) as progress:
+        meter = Usage()
+        with Spool(run) as spool, Progress(total=len(parts.part), clients=clients) as progress:
             if config.engine == "ray":
                 fleet = Fleet(config, parts, clients, survey, run, ledger, build)
                 run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -827,7 +828,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        say(f"datagen: {error.filename or 'disk'}: {error.strerror}: make room; the same command goes on where it was")
+        why = os.strerror(error.errno)  # Arrow puts words of its own around it
+        say(f"datagen: {error.filename or 'disk'}: {why}: make room; the same command goes on where it was")
         sys.exit(1)
     except Exception as error:
         wrong = getattr(error, "format_message", None)  # of typer's errors, whose classes moved between its versions

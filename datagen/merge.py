@@ -60,8 +60,8 @@ def merge(runs: Sequence[Path], out: Path) -> dict[str, Any]:
     run = Run(Path(out))
     with run.held():
         begin(run, shards)
-        with contextlib.closing(Ledger(run.path / "ledger.sqlite", run.state["id"])) as ledger:
-            spool, usage = Spool(run), Usage()
+        usage = Usage()
+        with contextlib.closing(Ledger(run.path / "ledger.sqlite", run.state["id"])) as ledger, Spool(run) as spool:
             join(shards, ledger, spool, usage)
             total = ledger.totals(run=ledger.run)
         spool.close_segment()

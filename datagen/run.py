@@ -222,6 +222,13 @@ class Spool:
         self._rows: dict[type, list[dict[str, Any]]] = {record: [] for record in TABLES}
         self._files: dict[type, pq.ParquetWriter] = {}
 
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._let_go()
+
     def add(self, rows: Iterable[Clip | Caption | Question | Verdict | Failure]) -> None:
         """Takes the rows of one clip."""
         for row in rows:
@@ -261,12 +268,14 @@ class Spool:
 
     def close_segment(self) -> None:
         """Writes what waits, so that `scan` sees every row added."""
-        for record in TABLES:
-            if self._rows[record] or not (self.segment or record in self._files):
-                self._write(record)
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        try:
+            for record in TABLES:
+                if self._rows[record] or not (self.segment or record in self._files):
+                    self._write(record)
+            for file in self._files.values():
+                file.close()
+        finally:
+            self._let_go()
         self.segment += 1
 
     def read(self, record: type) -> pl.DataFrame:
@@ -291,11 +300,17 @@ class Spool:
                     out.write_batch(batch)
         temporary.replace(final)
 
+    def _let_go(self) -> None:
+        """Closes every file, whole or not."""
+        for file in self._files.values():
+            with suppress(OSError):
+                file.close()
+            file.is_open = False  # else it is written to once more when it is collected, and complains
+        self._files.clear()
+
     def discard(self) -> None:
         """Closes and removes the files."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
+        self._let_go()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
