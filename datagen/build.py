@@ -25,7 +25,7 @@ from datagen.llm import Ledger, Usage
 from datagen.parts import Parts, Site, derivation, fingerprint, make_clients, make_parts, survey_source
 from datagen.plugins import SourceOptions, resolve
 from datagen.progress import Progress
-from datagen.run import Run, Spool, disk_free, run_to_end
+from datagen.run import Run, Spool, at_once, disk_free, run_to_end
 from datagen.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -84,18 +84,20 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
                 run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))
             else:
                 run.save(stopped=await generate(config, parts, spool, meter, progress))
-        spool.close_segment()
-        judged = None if config.shard else judge(config, parts.context, spool)
+        with at_once():
+            spool.close_segment()
+            judged = None if config.shard else judge(config, parts.context, spool)
     finally:
         for client in set(clients.values()):
             await client.close()
     stats = progress.stats
     spent = Spent(sum(s.calls for s in stats), sum(s.cost for s in stats), meter, started)
-    if judged is None:
-        return leave_shard(config, run, spool, spent)
-    counts = finish(config, run, spool, judged, spent)
-    clear(run)
-    return counts
+    with at_once():
+        if judged is None:
+            return leave_shard(config, run, spool, spent)
+        counts = finish(config, run, spool, judged, spent)
+        clear(run)
+        return counts
 
 
 async def generate(config: Config, parts: Parts, spool: Spool, meter: Usage, progress: Progress) -> str:

@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -803,6 +804,11 @@ def list_command(
             print(f"{name:<{width}}  {what}")  # noqa: T201
 
 
+def deafen() -> None:
+    """The process is ending: one Ctrl-C more would turn its exit code into a death by signal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main() -> None:
     """Entry point of the `datagen` command."""
     for stream in (sys.stdout, sys.stderr):
@@ -814,12 +820,14 @@ def main() -> None:
                 raise UsageError(f"{word!a}: is not UTF-8, and no table can hold it: rename it")
         code = app(standalone_mode=False)
         if code == 130:  # typer swallows a KeyboardInterrupt: a second Ctrl-C while the first one is obeyed
+            deafen()
             say("datagen: interrupted; the same command goes on where it was")
         sys.exit(code)
     except UsageError as error:
         say(f"datagen: {error}")
         sys.exit(2)
     except Interrupted as error:
+        deafen()
         say(f"datagen: {error}")
         sys.exit(130)
     except DatagenError as error:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["TABLES", "Run", "Spool", "finished", "opened", "replace_text", "replacing", "run_to_end"]
+__all__ = ["TABLES", "Run", "Spool", "at_once", "finished", "opened", "replace_text", "replacing", "run_to_end"]
 
 TABLES: dict[type, str] = {
     Clip: "clips", Caption: "captions", Question: "questions", Verdict: "verdicts", Failure: "rejected",
@@ -72,6 +73,21 @@ def run_to_end(work: Coroutine[Any, Any, T], place: Path) -> T:
         return asyncio.run(cancelled_by_sigterm())
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(f"interrupted; the same command goes on where it was ({place})") from None
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block where it is, which awaits nothing and so would not see them: as
+    KeyboardInterrupt, of which `run_to_end` makes Interrupted."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def opened(path: Path) -> Run:
