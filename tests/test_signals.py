@@ -100,6 +100,7 @@ def until(condition):
 def test_a_signal_ends_a_build_soon_and_it_goes_on(stage, signals, place, whole, served, tmp_path):
     run = tmp_path / "run"
     served.reset()
+    served.latency = 1.0 if stage == "asking" else 0.02
     job = place.start(run, holds=stage == "judging")
     until(lambda: Path(f"{run}.begun").exists() if stage == "judging" else served.stats()["answered"] >= 5)
     said, seconds = interrupt(job, KILLS[signals])
@@ -110,6 +111,7 @@ def test_a_signal_ends_a_build_soon_and_it_goes_on(stage, signals, place, whole,
     kept, unique = committed(run), committed(whole)
     assert (kept == unique) == (stage == "judging")
     served.reset()
+    served.latency = 0.02
     assert ended(place.start(run)) == 0
     assert served.stats()["requests"] == unique - kept
     assert digests(run) == digests(whole)
