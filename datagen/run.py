@@ -82,7 +82,8 @@ def at_once() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
         yield
         return
-    before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]
+    before = {name: signal.signal(name, signal.default_int_handler) for name in heeded}
     try:
         yield
     finally:

@@ -34,6 +34,12 @@ CLIPS = 10
 KILLS = {"once": [signal.SIGINT], "twice": [signal.SIGINT, signal.SIGINT], "term": [signal.SIGTERM]}
 
 
+def popen(command, environment=None):
+    """A process that heeds Ctrl-C, also where the tests run in the background of a shell, which has it ignored."""
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed)
+
+
 class Place:
     """Clips, a plug-in, and an undisturbed run."""
 
@@ -47,7 +53,7 @@ class Place:
         environment = {**os.environ, "PYTHONPATH": paths, "BEGUN": f"{run}.begun", "HOLDS": "1" if holds else ""}
         command = [*BUILD, "--audio", str(self.folder / "clips"), "--base-url", self.url, "--out", str(run), *OPTIONS]
         command += ["--ledger", str(ledger)] if ledger else []
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        return popen(command, environment)
 
 
 def ended(job):
@@ -120,7 +126,7 @@ def test_a_signal_ends_a_build_soon_and_it_goes_on(stage, signals, place, whole,
 def test_a_signal_while_clips_are_decoded(tmp_path):
     write_clips(tmp_path / "clips", 200)
     command = [*BUILD[:6], "--audio", str(tmp_path / "clips"), "--out", str(tmp_path / "run")]
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    job = popen(command)
     until((tmp_path / "run/.spool").exists)
     time.sleep(0.2)
     said, seconds = interrupt(job, KILLS["once"])
