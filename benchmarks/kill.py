@@ -41,8 +41,8 @@ BUILD = [sys.executable, "-c", "from datagen.cli import main; main()", "build", 
 
 AIMS = (
     "ledger.sqlite>-1", "ledger.sqlite-wal>0", "ledger.sqlite-wal>60000", "run.json.tmp",
-    
-    ".spool/clips-00000.parquet>0", "clips.parquet", "questions.parquet", "verdicts.parquet.tmp", "rejected.parquet.tmp", "rejected.parquet",
+    ".spool/clips-00000.parquet>0", "clips.parquet", "questions.parquet", "verdicts.parquet.tmp",
+    "rejected.parquet.tmp", "rejected.parquet",
     "dataset.new", "dataset.new/README.md", "dataset", "report.html.tmp", "report.html",
 )  # fmt: skip
 MERGE_AIMS = (
