@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -304,13 +305,14 @@ def test_full_tuning_of_7b_does_not_fit_one_80_gb_device_and_lora_does():
 
 def test_more_of_anything_takes_more():
     def peak(method="lora", **changes):
-        fields = dict(zip(Load.__dataclass_fields__, (64, 8, 120, 32, 16, 0.0, True), strict=True))
-        return estimate("Qwen2.5-Omni-3B", Load(**{**fields, **changes}), 1, method)["bytes"]["peak"]
+        load = Load(64, 8, 120, 32, 16, 0.0, checkpointing=True)
+        return estimate("Qwen2.5-Omni-3B", replace(load, **changes), 1, method)["bytes"]["peak"]
 
     assert peak() < peak(lora_rank=64) < peak("full") < peak("full", beta=0.04)
     assert peak(completions=4096) > peak()
     assert peak(batch=64) > peak()
     assert peak(batch=64, checkpointing=False) > peak(batch=64)
+    assert peak("full", devices=8, sharding="fsdp2") < peak("full", devices=8)
 
 
 @pytest.mark.parametrize(
