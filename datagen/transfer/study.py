@@ -118,7 +118,9 @@ def read_study(file: Path) -> Study:
     """The study in `file`. Raises UsageError, one line, for all that can be known before anything is run."""
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}: give a study as docs/transfer.md shows one") from None
+    except ValueError as error:
         raise UsageError(f"{file}: {error}: give a study as docs/transfer.md shows one") from None
     if unknown := sorted(set(raw) - KEYS):
         raise UsageError(f"{file}: {unknown[0]!r}: use {', '.join(sorted(KEYS))}")
