@@ -14,6 +14,7 @@ import time
 import pytest
 import tiny_models
 import torch
+from test_train import CHOICES, one_thread, questions_in, teach_letters  # noqa: F401  (fixtures)
 from trl.trainer.utils import nanstd
 
 from datagen import cli
@@ -22,8 +23,6 @@ from datagen.multiple_choice import LABELS, STYLES, read
 from datagen.train.objectives import NO_SIGNAL, Enumerated, accepted, exact_loss, pass_weight
 from datagen.train.run import Config, train
 
-CHOICES = ["bell", "dog", "rain", "wind"]
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
@@ -31,36 +30,9 @@ def tiny(tmp_path_factory):
     return tiny_models.make("causal", tmp_path_factory.mktemp("tiny") / "causal", teach=teach_letters)
 
 
-def teach_letters(model, words):
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    ids = words([f"<|im_start|>assistant\n{letter}<|im_end|>" for letter in "ABCD"], return_tensors="pt")["input_ids"]
-    for _ in range(80):
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """More than one only wait for each other at this size."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def questions(tmp_path):
     return questions_in(tmp_path / "set.jsonl", "q", 24)
-
-
-def questions_in(path, name, number):
-    rows = [
-        {"id": f"{name}{n}", "question": f"What is {name}{n}?", "choices": CHOICES, "answer": CHOICES[n % 4]}
-        for n in range(number)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def config(questions, model, out, **changes):
