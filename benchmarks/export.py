@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from datagen.dataset import features, write_shards
+from datagen.dataset import published, write_shards
 from datagen.run import replace_text
 
 EXPORT = """
@@ -64,7 +64,7 @@ def make_run(folder: Path, rows: int) -> Path:
             "provenance": '{"keys":["' + number.cast(pl.String) + '"]}',
         }
     )  # fmt: skip
-    write_shards(table, number, folder / "dataset/data", "train", features().arrow_schema)
+    write_shards(table, number, folder / "dataset/data", "train", published())
     replace_text(folder / "run.json", json.dumps({"status": "done", "fingerprints": {}}))
     return folder
 

@@ -41,9 +41,12 @@ MEASURES = ("audio_dependence", "blind", "self_agreement", "audio_contribution",
 """Filters whose score, `low` and `high` become columns of the dataset; they drop nothing unless given a threshold."""
 
 
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return CANONICAL.encode(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from datagen.columns import table_of
 from datagen.errors import Busy, DatagenError, Interrupted, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
 
@@ -236,7 +236,7 @@ class Spool:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         self.segment = 0
-        self._rows: dict[type, list[dict[str, Any]]] = {record: [] for record in TABLES}
+        self._rows: dict[type, list[Any]] = {record: [] for record in TABLES}
         self._files: dict[type, pq.ParquetWriter] = {}
 
     def __enter__(self) -> Spool:
@@ -250,7 +250,7 @@ class Spool:
         """Takes the rows of one clip."""
         for row in rows:
             waiting = self._rows[type(row)]
-            waiting.append(as_row(row))
+            waiting.append(row)
             if len(waiting) >= ROWS_SPOOLED:
                 self._write(type(row))
 
@@ -259,7 +259,7 @@ class Spool:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        waiting = schema(record).empty_table()
+        waiting = table_of(record, [])
         for file in files:
             for batch in pq.ParquetFile(file).iter_batches(ROWS_SPOOLED):
                 waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema(record))])
@@ -270,9 +270,7 @@ class Spool:
             self._put(record, waiting)
 
     def _write(self, record: type) -> None:
-        import pyarrow as pa
-
-        self._put(record, pa.Table.from_pylist(self._rows[record], schema=schema(record)))
+        self._put(record, table_of(record, self._rows[record]))
         self._rows[record].clear()
 
     def _put(self, record: type, table: pa.Table) -> None:
@@ -329,27 +327,6 @@ class Spool:
         """Closes and removes the files."""
         self._let_go()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-PLAIN = {str, int, float, bool, type(None)}
-
-
-def as_row(record: Any) -> dict[str, Any]:
-    """A record as a row of its table: tuples become lists, mappings become canonical JSON."""
-    row: dict[str, Any] = {}
-    for column in fields(record):
-        value = getattr(record, column.name)
-        row[column.name] = value if type(value) in PLAIN else _cell(column.name, value)
-    row.pop("questions", None)
-    return row
-
-
-def _cell(name: str, value: Any) -> Any:
-    if name == "facts":
-        return [as_row(fact) for fact in value]
-    if isinstance(value, Mapping):
-        return canonical(value)
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def disk_free(path: Path, least: int) -> None:

@@ -80,6 +80,17 @@ def test_the_demo_has_the_same_bytes_for_any_number_of_workers(demo, tmp_path):
     assert digests(tmp_path / "one") == digests(demo[0])
 
 
+def test_a_build_imports_no_more_than_it_needs(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from datagen.build import Config, build\n"
+        "build(Config('demo', out=Path(sys.argv[1]), limit=12))\n"
+        "print({'datasets', 'pandas', 'torch'} & set(sys.modules))"
+    )
+    call = [sys.executable, "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_answers_stand_at_every_place_equally_often(demo):
     table = pl.concat(
         pl.read_parquet(file).with_columns(split=pl.lit(file.name[:5])) for file in demo[0].glob("dataset/data/*")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
+from itertools import combinations
 
 import datasets
 import polars as pl
@@ -17,12 +18,14 @@ from datagen.dataset import (
     escape_markdown,
     hub_license,
     interval,
+    published,
     size_category,
     split,
     write_dataset,
 )
 from datagen.gates import GATES
 from datagen.language import code
+from datagen.records import MEASURES
 from datagen.statistics import share
 
 HOSTILE = (
@@ -107,6 +110,17 @@ def test_load_dataset_gives_both_splits_with_their_types(tmp_path):
         found["train"].to_list()
         == table.filter(pl.col("split") == "train").with_columns(audio_dependence=None).select(COLUMNS).to_dicts()
     )
+
+
+@pytest.mark.parametrize("number", range(len(MEASURES) + 1))
+def test_the_schema_is_that_of_datasets_byte_for_byte(number):
+    text, number64 = datasets.Value("string"), datasets.Value("float64")
+    lists = dict.fromkeys(("choices", "captions"), datasets.List(text)) | {"answer_index": datasets.Value("int32")}
+    for measures in combinations(MEASURES, number):
+        said = [column for name in measures for column in (name, f"{name}_low", f"{name}_high")]
+        kinds = dict.fromkeys(COLUMNS, text) | lists
+        kinds |= dict.fromkeys(("start", "end", "audio_dependence", *said), number64)
+        assert published(measures).equals(datasets.Features(kinds).arrow_schema, check_metadata=True)
 
 
 def test_no_validation(tmp_path):

@@ -14,7 +14,7 @@ import soundfile
 
 from datagen.build import Config, build
 from datagen.cli import app
-from datagen.dataset import features, write_shards
+from datagen.dataset import published, write_shards
 from datagen.errors import UsageError
 from datagen.export import EXPORTS, export
 from datagen.multiple_choice import LABELS, read, render, solution, string_match
@@ -47,8 +47,10 @@ def made_run(folder, rows, **state):
     """A run directory whose dataset holds `rows`, each only what differs from a plain question."""
     (folder / "dataset/data").mkdir(parents=True)
     plain = {"question": "Who?", "choices": ["dog", "cat"], "answer": "cat", "answer_index": 1, "domain": "sound"}
-    whole = [dict.fromkeys(features()) | plain | {"id": str(n), "skill": "x", "captions": []} | row for n, row in rows]
-    schema = features().arrow_schema
+    whole = [
+        dict.fromkeys(published().names) | plain | {"id": str(n), "skill": "x", "captions": []} | row for n, row in rows
+    ]
+    schema = published()
     table = pl.from_arrow(schema.empty_table())
     table = pl.concat([table, pl.DataFrame(whole, schema=table.schema)]) if whole else table
     write_shards(table, pl.int_range(table.height, eager=True), folder / "dataset/data", "train", schema)

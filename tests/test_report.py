@@ -12,9 +12,10 @@ import pytest
 import soundfile as sf
 
 from datagen.baselines import baselines
+from datagen.columns import table_of
 from datagen.dataset import write_dataset
 from datagen.gates import gates
-from datagen.records import Caption, Clip, Failure, Question, Verdict, schema
+from datagen.records import Caption, Clip, Failure, Question, Verdict
 from datagen.report import sample, spectrogram, write_report
 from datagen.run import Run
 
@@ -91,12 +92,7 @@ def make_run(folder, n=8, text="Which?", state=None):
 
 
 def frame(kind, rows):
-    from datagen.run import as_row
-
-    table = pl.DataFrame([as_row(row) for row in rows], infer_schema_length=None) if rows else pl.DataFrame()
-    empty = pl.from_arrow(schema(kind).empty_table())
-    columns = {name: table[name] if name in table.columns else [None] * len(rows) for name in empty.columns}
-    return pl.DataFrame(columns, schema=empty.schema)
+    return pl.from_arrow(table_of(kind, rows))
 
 
 def page(run):

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields, replace
 
+import pyarrow as pa
 import pytest
 
+from datagen.columns import table_of
 from datagen.errors import UsageError
-from datagen.records import Caption, Clip, Fact, Failure, Question, Verdict, schema
+from datagen.records import Caption, Clip, Fact, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool
 
 QUESTION = Question.make(
@@ -96,6 +99,33 @@ def test_every_table_round_trips_through_its_schema(tmp_path):
         assert run.read(record).columns == schema(record).names
     assert json.loads(run.read(Question)["provenance"][0]) == QUESTION.provenance
     assert run.read(Failure)["question"].to_list() == [None]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Clip("demo/a", "demo", "é\0.wav", labels=("a", "")), Clip("demo/b", "demo", "b", 0.1, media_end=-0.0)],
+        [
+            Caption("c", 1, "", "x"),
+            Caption("d", 2, "\U0001f514", "x", facts=(Fact("f", 1 / 3), Fact("g", text="t", unit="s"))),
+        ],
+        [QUESTION, replace(QUESTION, provenance={}, choices=("a drum", "b", "c"), answer_index=0)],
+        [Verdict("q", "f", True), Verdict("q", "f", False, "r", 0.5, ("k", "l"), 0.25, 1e-300)],
+        [Failure("write", "no_json", "c", "e", "{", "q", "k")],
+    ],
+)
+def test_columns_hold_what_pyarrow_makes_of_the_rows(rows):
+    def row(record):
+        held = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "questions"}
+        if "facts" in held:
+            held["facts"] = [row(fact) for fact in record.facts]
+        return {name: canonical(value) if isinstance(value, dict) else value for name, value in held.items()}
+
+    kind = type(rows[0])
+    for some in (rows, rows[:1], []):
+        made = table_of(kind, some)
+        made.validate(full=True)
+        assert made.equals(pa.Table.from_pylist([row(record) for record in some], schema=schema(kind)))
 
 
 @pytest.mark.parametrize(
