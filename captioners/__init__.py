@@ -19,7 +19,8 @@ class Captioner(Protocol):
     async def caption(self, clip: Clip, audio: Audio) -> Sequence[Caption | Failure]:
         """Captions of one clip, indexed 0..k-1 in a fixed order, and a Failure for each that could not be had.
 
-        Work on the processor runs in `asyncio.to_thread`. Lets ServerLost, Denied and OverBudget through.
+        Work on the processor runs in `asyncio.to_thread`; one with `sends_audio = True` finds `input_audio(audio)` made
+        already. Lets ServerLost, Denied and OverBudget through.
         """
         ...
 

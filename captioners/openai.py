@@ -37,6 +37,7 @@ class OpenAICaptioner:
     """
 
     name = "openai"
+    sends_audio = True
 
     def __init__(self, context: Context) -> None:
         if context.captioner is None:
@@ -48,7 +49,7 @@ class OpenAICaptioner:
 
     async def caption(self, clip: Clip, audio: Audio) -> Sequence[Caption | Failure]:
         """One row for each of `captions_per_clip`, in order; the audio is sent as 16 kHz mono WAV."""
-        sound = await asyncio.to_thread(input_audio, audio)
+        sound = input_audio(audio)  # made in the thread that decoded it, see `sends_audio`
         return await asyncio.gather(
             *(self._one(clip, sound, index) for index in range(self._context.captions_per_clip))
         )

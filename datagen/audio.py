@@ -23,10 +23,9 @@ import math
 import os
 import stat
 import threading
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -92,6 +91,8 @@ class Audio:
     native_rate: int
     """Hz, of the file"""
     native_channels: int
+    made: dict[str, Any] = field(init=False, default_factory=dict, repr=False)
+    """What was made of it already, by the name of the function (`sha256`, `input_audio`)."""
 
     @property
     def mono(self) -> Array:
@@ -153,7 +154,9 @@ def probe(path: str | os.PathLike[str]) -> Info:
 
 def sha256(audio: Audio) -> str:
     """Hex SHA-256 of the mono 16 kHz audio as little-endian 16-bit PCM, see `_pcm16`."""
-    return hashlib.sha256(_pcm16(audio).tobytes()).hexdigest()
+    if "sha256" not in audio.made:
+        audio.made["sha256"] = hashlib.sha256(_pcm16(audio)).hexdigest()
+    return str(audio.made["sha256"])
 
 
 def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes:
@@ -168,8 +171,9 @@ def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes
 
 def input_audio(audio: Audio) -> dict[str, Any]:
     """The part of a message to a model that holds `audio`, in OpenAI's form, as 16 kHz mono WAV."""
-    data = base64.b64encode(encode(audio, "wav")).decode()
-    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    if "input_audio" not in audio.made:
+        audio.made["input_audio"] = base64.b64encode(encode(audio, "wav")).decode()
+    return {"type": "input_audio", "input_audio": {"data": audio.made["input_audio"], "format": "wav"}}
 
 
 def silenced(audio: Audio) -> Audio:
@@ -178,59 +182,98 @@ def silenced(audio: Audio) -> Audio:
 
 
 async def decode_ahead(
-    items: Iterable[Clip | Failure], *, threads: int, ahead: int
+    items: Iterable[Clip | Failure], *, threads: int, ahead: int, prepare: Callable[[Audio], object] | None = None
 ) -> AsyncGenerator[tuple[Clip | Failure, Audio | AudioError | None], None]:
     """Each item in order with its audio, or the error that stands for it; None beside a Failure.
 
-    `items` are taken in a thread of their own: a source that waits for a network holds up nothing else. Clips are
-    decoded in `threads` threads, and at most `ahead` of them, the one that the consumer was given last included, are in
-    memory. Ends its threads when the consumer stops, so iterate within `contextlib.aclosing`.
+    `threads` threads take items in turn, decode them and call `prepare`, which may make what is memoized in `made`: a
+    source that waits for a network holds up nothing that is there. At most `ahead` items, the one that the consumer was
+    given last included, are in memory. Ends its threads when the consumer stops: iterate within `contextlib.aclosing`.
     """
-    loop = asyncio.get_running_loop()
-    window: deque[tuple[Clip | Failure, Future[Audio | AudioError] | None]] = deque()
-    more: asyncio.Queue[bool] = asyncio.Queue()
-    room, stopped = threading.Semaphore(max(ahead, 1)), threading.Event()
-    feeder = ThreadPoolExecutor(1, thread_name_prefix="source")
+    queue = _Ahead(items, asyncio.get_running_loop(), ahead, prepare)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-
-    def feed() -> None:
-        rows = iter(items)
-        try:
-            while room.acquire() and not stopped.is_set() and (item := next(rows, None)) is not None:
-                window.append((item, pool.submit(_attempt, item) if isinstance(item, Clip) else None))
-                loop.call_soon_threadsafe(more.put_nowait, True)
-        finally:
-            loop.call_soon_threadsafe(more.put_nowait, False)
-
-    def end() -> None:
-        feeder.shutdown()
-        pool.shutdown(cancel_futures=True)
-
-    fed = feeder.submit(feed)
+    jobs = [pool.submit(queue.work) for _ in range(threads)]
     try:
-        while await more.get():
-            # Kept in no variable here: the consumer alone decides how long the audio lives.
-            yield await _settled(*window.popleft())
-            room.release()
-        fed.result()  # raises what the source raised
+        number = 0
+        while await queue.came(number):
+            yield queue.take(number)  # kept in no variable: the consumer alone decides how long the audio lives
+            queue.room.release()
+            number += 1
     finally:
-        stopped.set()
-        room.release()
-        await asyncio.to_thread(end)
+        queue.stopped = True
+        queue.room.release(threads)
+        await asyncio.to_thread(pool.shutdown)
+    for job in jobs:
+        job.result()  # raises what the source raised
 
 
-async def _settled(
-    item: Clip | Failure, future: Future[Audio | AudioError] | None
-) -> tuple[Clip | Failure, Audio | AudioError | None]:
-    if future is None:
-        return item, None
-    decoded: Audio | AudioError = await asyncio.wrap_future(future)
-    return item, decoded
+class _Ahead:
+    """Items that threads turn into results, which leave in order; one word to the loop for each that it waits for."""
+
+    def __init__(
+        self, items: Iterable[Clip | Failure], loop: asyncio.AbstractEventLoop, ahead: int,
+        prepare: Callable[[Audio], object] | None,
+    ) -> None:  # fmt: skip
+        self._items, self._loop, self._prepare = iter(items), loop, prepare
+        self.room, self.stopped = threading.Semaphore(max(ahead, 1)), False
+        self._taking = threading.Lock()
+        self._taken = self._wanted = 0
+        """Items taken from the source; the number of the one that the loop waits for."""
+        self._news = asyncio.Event()
+        self._done: dict[int, tuple[Clip | Failure, Audio | AudioError | None] | None] = {}
+        """Number → the result; None behind the last, or where the thread failed."""
+
+    def work(self) -> None:
+        """The life of a thread."""
+        while self.room.acquire() and not self.stopped and self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Takes an item and leaves its result; False at the end of the source."""
+        item: Clip | Failure | None = None
+        with self._taking:
+            number = self._taken
+            if number in self._done:  # another thread met the end
+                return False
+            try:
+                item = next(self._items, None)
+            finally:
+                if item is None:
+                    self._put(number, None)
+            if item is None:
+                return False
+            self._taken += 1
+        result: tuple[Clip | Failure, Audio | AudioError | None] | None = None
+        try:
+            result = item, _attempt(item, self._prepare) if isinstance(item, Clip) else None
+        finally:
+            self._put(number, result)
+        return True
+
+    def _put(self, number: int, result: tuple[Clip | Failure, Audio | AudioError | None] | None) -> None:
+        self._done[number] = result
+        if self._wanted == number:  # the loop looks after it has said what it wants, so one of both sees the other
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def came(self, number: int) -> bool:
+        """Waits for a result; False behind the last, and where a thread failed."""
+        self._wanted = number
+        while number not in self._done:
+            await self._news.wait()
+            self._news.clear()
+        return self._done[number] is not None
+
+    def take(self, number: int) -> Any:
+        """The result, given away."""
+        return self._done.pop(number)
 
 
-def _attempt(clip: Clip) -> Audio | AudioError:
+def _attempt(clip: Clip, prepare: Callable[[Audio], object] | None) -> Audio | AudioError:
     try:
-        return load(clip.path, start=clip.start, end=clip.end)
+        audio = load(clip.path, start=clip.start, end=clip.end)
+        if prepare is not None:
+            prepare(audio)
+        return audio
     except AudioError as error:
         return AudioError(error.reason, str(error))  # without the traceback, whose frames hold decoded blocks
 

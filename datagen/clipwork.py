@@ -16,7 +16,7 @@ from datagen.errors import AudioError, OverBudget
 from datagen.filters import answerable, modality, wellformed
 from datagen.llm import Usage, metered
 from datagen.parts import Parts, admitted, limited, within
-from datagen.pool import in_order
+from datagen.pool import in_order, together
 from datagen.questions.repair import Repair, unlabelled
 from datagen.records import MEASURES, Caption, Clip, Failure, Question, Verdict
 
@@ -52,9 +52,16 @@ async def work_in_order(config: Config, parts: Parts) -> AsyncGenerator[Done, No
     def begin(pair: tuple[Clip | Failure, Audio | AudioError | None]) -> Coroutine[Any, Any, Done]:
         return in_turn(config, parts, *pair, next(numbers) if isinstance(pair[0], Clip) else -1)
 
+    heard = hears(parts) or any(getattr(captioner, "sends_audio", False) for captioner in parts.captioners.values())
+
+    def prepare(audio: Audio) -> None:
+        sha256(audio)
+        if heard:
+            input_audio(audio)
+
     threads = min(cores, workers)
     async with (
-        contextlib.aclosing(decode_ahead(items, threads=threads, ahead=2 * threads)) as decoded,
+        contextlib.aclosing(decode_ahead(items, threads=threads, ahead=2 * threads, prepare=prepare)) as decoded,
         contextlib.aclosing(in_order(begin, decoded, workers)) as results,
     ):
         async for done in results:
@@ -82,20 +89,16 @@ async def work(config: Config, parts: Parts, item: Clip | Failure, audio: Audio 
     if not isinstance(audio, Audio):
         reason = audio.reason if isinstance(audio, AudioError) else "audio_missing"
         return Done([Failure("audio", reason, item.id, str(audio))], Usage())
-    clip = replace(item, sha256=await asyncio.to_thread(sha256, audio))
+    clip = replace(item, sha256=sha256(audio))
     with metered() as usage:
         done = Done([clip], usage)
         stage = "caption"
         try:
-            captions = take(
-                done, Caption, await asyncio.gather(*(c.caption(clip, audio) for c in parts.captioners.values()))
-            )
+            captions = take(done, Caption, await together(c.caption(clip, audio) for c in parts.captioners.values()))
             heard = await sounds(parts, audio)
             del audio
             stage = "write"
-            questions = take(
-                done, Question, await asyncio.gather(*(w.write(clip, captions) for w in parts.writers.values()))
-            )
+            questions = take(done, Question, await together(w.write(clip, captions) for w in parts.writers.values()))
             if parts.repair:
                 stage = "repair"
                 questions = await mended(config, parts.repair, done, questions, captions)
@@ -138,9 +141,14 @@ def hopeless(config: Config, question: Question) -> bool:
 
 async def sounds(parts: Parts, audio: Audio) -> tuple[Any, ...]:
     """The clip and silence of its length as a model gets them; nothing where no filter listens."""
-    if not any(hasattr(filter, "hear") for filter in parts.probes.values()):
+    if not hears(parts):
         return ()
     return await asyncio.to_thread(lambda: (input_audio(audio), input_audio(silenced(audio))))
+
+
+def hears(parts: Parts) -> bool:
+    """Whether a filter listens."""
+    return any(hasattr(filter, "hear") for filter in parts.probes.values())
 
 
 async def probe(
@@ -153,8 +161,8 @@ async def probe(
     def put(filter: Any, question: Question) -> Any:
         return filter.hear(question, *heard) if hasattr(filter, "hear") else filter.probe(question, captions)
 
-    asked = [asyncio.gather(*(put(filter, question) for filter in parts.probes.values())) for question in questions]
-    for results in await asyncio.gather(*asked):
+    asked = (together(put(filter, question) for filter in parts.probes.values()) for question in questions)
+    for results in await together(asked):
         done.rows += results
         done.survivors += all(
             result.keep if isinstance(result, Verdict) else name in MEASURES

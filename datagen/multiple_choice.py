@@ -106,6 +106,10 @@ def read(text: str, choices: Sequence[str], labels: Labels = "both") -> int | No
     `text`: nothing, a letter is no answer unless it is a choice. `both` (or unknown): the exact text of a choice
     outranks a letter. Choices that are equal after folding are one choice, the first of them.
     """
+    alone = ALONE.fullmatch(_bare(text)) if labels == "letters" else None
+    if alone and (place := ord(alone[1].upper()) - ord("A")) < len(choices):  # what nearly every answer is
+        form = fold(choices[place])
+        return next(index for index, choice in enumerate(choices) if fold(choice) == form)
     menu = _menu(tuple(choices))
     index = menu.exact.get(fold(text))
     if index is not None and (labels != "letters" or not ALONE.fullmatch(_bare(text))):

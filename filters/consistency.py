@@ -7,12 +7,12 @@ another family as well, and both must agree with the answer.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from datagen.errors import PermanentError, TransientError
 from datagen.filters.readings import Plan, asked_of, no_captions, number, reached, readings, unread
+from datagen.pool import together
 from datagen.prompts import describe
 from datagen.records import Caption, Failure, Question, Verdict
 
@@ -56,8 +56,8 @@ class Consistency:
             return no_captions(question)
         texts = describe(captions)
         try:
-            found = await asyncio.gather(
-                *(readings(reader, self._context, question, "read", captions=texts) for reader in self._readers)
+            found = await together(
+                readings(reader, self._context, question, "read", captions=texts) for reader in self._readers
             )
         except (PermanentError, TransientError) as error:
             return unread(question, error)

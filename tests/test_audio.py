@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from datagen import audio as module
-from datagen.audio import RATE, Audio, Info, decode_ahead, encode, load, probe, sha256
+from datagen.audio import RATE, Audio, Info, decode_ahead, encode, input_audio, load, probe, sha256, silenced
 from datagen.errors import AudioError
 from datagen.records import Clip, Failure
 
@@ -482,6 +482,37 @@ def test_a_list_that_waits_holds_up_nothing_that_is_there(tmp_path):
             return [first, *[item async for item, _ in pairs]]
 
     assert [item.id for item in asyncio.run(consume())] == ["folder/first", "folder/second"]
+    assert not decoding_threads()
+
+
+def test_what_is_prepared_is_made_once_beside_the_decoding_and_is_of_that_audio_alone(tmp_path):
+    path, names = sound(tmp_path / "a.wav"), []
+
+    def prepare(audio):
+        names.append(threading.current_thread().name)
+        sha256(audio)
+        input_audio(audio)
+
+    async def consume():
+        async with contextlib.aclosing(decode_ahead([clip(path)], threads=1, ahead=1, prepare=prepare)) as pairs:
+            return [audio async for _, audio in pairs][0]
+
+    audio = asyncio.run(consume())
+    assert names[0].startswith("decode")
+    assert set(audio.made) == {"sha256", "input_audio"}
+    assert input_audio(audio)["input_audio"]["data"] is audio.made["input_audio"]
+    quiet = silenced(audio)
+    assert sha256(quiet) != sha256(audio)
+    assert input_audio(quiet) != input_audio(audio)
+
+
+def test_an_error_of_what_is_prepared_reaches_the_consumer(tmp_path):
+    async def consume():
+        async for _ in decode_ahead([clip(sound(tmp_path / "a.wav"))], threads=2, ahead=4, prepare=lambda _: 1 / 0):
+            pass
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(consume())
     assert not decoding_threads()
 
 
