@@ -495,7 +495,7 @@ def test_what_is_prepared_is_made_once_beside_the_decoding_and_is_of_that_audio_
 
     async def consume():
         async with contextlib.aclosing(decode_ahead([clip(path)], threads=1, ahead=1, prepare=prepare)) as pairs:
-            return [audio async for _, audio in pairs][0]
+            return (await anext(pairs))[1]
 
     audio = asyncio.run(consume())
     assert names[0].startswith("decode")
