@@ -292,7 +292,7 @@ def survey_source(source: Source, config: Config) -> Survey:
 
 def _size(path: str) -> int:
     try:
-        return Path(path).stat().st_size
+        return os.path.getsize(path)  # noqa: PTH202  a third of what Path takes, and a corpus has millions
     except OSError:
         return -1
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from datagen.errors import UsageError
@@ -58,13 +60,22 @@ def folder(path: Path, option: str) -> Path:
 
 def find(root: Path, name: str) -> Path | str:
     """The file that `name` leads to below `root` (resolved), or why not: `audio_missing`, `audio_outside_folder`."""
+    path = root / name
     try:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root):
-            return "audio_outside_folder"
-        return path if path.is_file() else "audio_missing"
+        if ".." in path.parts or not (_unlinked(str(path.parent)) and stat.S_ISREG(path.lstat().st_mode)):
+            path = path.resolve()
+            if not path.is_relative_to(root):
+                return "audio_outside_folder"
+            return path if path.is_file() else "audio_missing"
+        return path if path.is_relative_to(root) else "audio_outside_folder"
     except (OSError, RuntimeError):  # a loop of links, a name that is too long, a folder that may not be entered
         return "audio_missing"
+
+
+@lru_cache(maxsize=1024)
+def _unlinked(folder: str) -> bool:
+    """Whether no link leads to a folder: what lies in it lies where it seems to."""
+    return os.path.realpath(folder) == folder
 
 
 def stem(name: str) -> str:
