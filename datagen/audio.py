@@ -155,7 +155,7 @@ def probe(path: str | os.PathLike[str]) -> Info:
 def sha256(audio: Audio) -> str:
     """Hex SHA-256 of the mono 16 kHz audio as little-endian 16-bit PCM, see `_pcm16`."""
     if "sha256" not in audio.made:
-        audio.made["sha256"] = hashlib.sha256(_pcm16(audio)).hexdigest()
+        audio.made["sha256"] = hashlib.sha256(_pcm16(audio).tobytes()).hexdigest()
     return str(audio.made["sha256"])
 
 
