@@ -226,7 +226,7 @@ HARD = re.compile(
     r"(?<!\w)[\[(] ?([a-jA-J]) ?[\])]|^[*_\"'`]*(?:(?:[Oo]ption|[Cc]hoice) )?([a-jA-J])(?:[).:\]]| [-–—](?= ))"
 )
 """A letter that its brackets or its place mark as a label."""
-CAPITAL = re.compile(r"(?<![\w'#-])([A-J])(?![\w'#♯♭-])(?! (?!because|since|as |is |for |and |or )[a-z])")
+CAPITAL = re.compile(r"(?<![\w#-])(?<!\w')([A-J])(?![\w#♯♭-]|'\w)(?! (?!because|since|as |is |for |and |or )[a-z])")
 """A capital by itself that is no article and no pronoun."""
 
 
@@ -300,16 +300,19 @@ def _index(label: str, menu: _Menu) -> int | None:
 
 
 def _mentions(text: str, menu: _Menu, taken: Sequence[tuple[int, int]], *, letters: bool) -> list[tuple[int, int, int]]:
-    """(start, end, index) of every choice in whole words, longest first, none inside another or inside `taken`."""
+    """(start, end, index) of every choice in whole words, longest first, none inside another or inside `taken`.
+
+    With `letters`, a choice that is a letter counts in quotes alone, as in a list of the choices.
+    """
     low = _low(text)
     held, found = list(taken), []
     for form, index in menu.by_length:
-        if len(form) == 1 and letters and "a" <= form <= "j":
-            continue
+        is_label = len(form) == 1 and letters and "a" <= form <= "j"
         start = low.find(form)
         while start >= 0:
             end = start + len(form)
             free = all(end <= a or start >= b for a, b in held)
+            free = free and (not is_label or low[start - 1 : end + 1] in (f"'{form}'", f'"{form}"'))
             if free and _stands_alone(text, start, end) and (len(form) > 1 or text[start] in menu.single):
                 held.append((start, end))
                 found.append((start, end, index))

@@ -125,6 +125,10 @@ READINGS = [
     ("(A) D", LETTERS, "both", 0),
     ("(A) A", LETTERS, "letters", None),
     ("(D) A", LETTERS, "letters", 3),
+    ("['A', 'dog']", ("A", "dog"), "letters", None),  # a list of all of them
+    ("['B', 'dog']", ("B", "dog"), "letters", None),
+    ("The answer is 'B' because it barks", ANIMALS, "letters", 1),
+    ("I don't hear it, I'd say: a dog's bark", ANIMALS, "letters", None),
     ("The answer is B.", LETTERS, "letters", 1),
     ("The answer is B.", LETTERS, "text", 2),
     ("A, B, C, D", LETTERS, "both", None),

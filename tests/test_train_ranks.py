@@ -21,6 +21,7 @@ from together import shared_by_fsdp2, together
 from datagen.errors import Interrupted, UsageError
 from datagen.train.alarms import WINDOW
 from datagen.train.run import train
+from datagen.train.watch import say
 
 __all__ = ["one_thread"]
 
@@ -234,6 +235,14 @@ def sized(options):
 def test_the_batches_of_all_processes_must_divide_the_step():
     found = together(sized, 2, {"prompts_per_step": 3, "group_size": 4, "batch_size": 4})
     assert "--batch-size 4 in 2 processes: does not divide the 12 completions" in str(found[0])
+
+
+def test_one_process_speaks(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        say(f"from {rank}")
+    assert capsys.readouterr().err == "from 0\n"
 
 
 @pytest.mark.slow

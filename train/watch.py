@@ -185,5 +185,6 @@ def peak_memory() -> int:
 
 
 def say(text: str) -> None:
-    """One line for a person."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """One line for a person, from the process that speaks."""
+    if first():
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
