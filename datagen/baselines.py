@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from datagen.chooser import Flat, best, cross_validated, flatten, hashed_words, mixed, sample
+from datagen.chooser import Flat, best, featured, flatten, folds, mixed, out_of_fold, sample
 from datagen.statistics import share
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-__all__ = ["WORTH", "baselines", "by_item", "guessed"]
+__all__ = ["MODELS", "WORTH", "baselines", "by_item", "guessed"]
 
 MOST_ITEMS = 20_000
 """`guessed` looks at no more items than these; ±0.7 points is the interval there."""
 FEWEST_ITEMS = 50
+MODELS = {"choices_only": False, "question_and_choices": True}
+"""Linear model that guesses → whether it sees the question."""
 WORTH = ("last", "longest", "shortest", "overlap")
 """The baselines that `by_item` gives beside the place of the gold."""
 SLICE = 50_000
@@ -37,7 +39,7 @@ def baselines(table: pl.DataFrame, items: pl.DataFrame | None = None) -> dict[st
     """
     import polars as pl
 
-    rows = by_item(table).with_columns(choices_only=guessed(table, question=False)) if items is None else items
+    rows = by_item(table).with_columns(**guessed(table, "choices_only")) if items is None else items
     n, guesses = table.height, rows["choices_only"].drop_nulls()
     at = dict(rows["gold"].drop_nulls().value_counts().iter_rows())
     widest = table["choices"].list.len().max() if n else 0
@@ -96,8 +98,7 @@ def _shared(flat: Flat) -> np.ndarray:
     import numpy as np
     import polars as pl
 
-    asked, lengths = hashed_words(flat.questions)
-    words, counts = hashed_words(flat.texts)
+    (asked, lengths), (words, counts) = flat.asked, flat.words
     choice = np.repeat(np.arange(len(counts)), counts)
     question = np.repeat(np.arange(len(lengths)), flat.sizes)[choice]
     keys = pl.Series(mixed(words, question.astype(np.uint64)))
@@ -107,18 +108,25 @@ def _shared(flat: Flat) -> np.ndarray:
     return np.bincount(same["choice"].to_numpy(), minlength=len(counts)).astype(np.float64)
 
 
-def guessed(table: pl.DataFrame, *, question: bool) -> pl.Series:
-    """What `chooser.fit` is worth in each item, in 5-fold cross-validation by clip, or by question text without clips.
+def guessed(table: pl.DataFrame, *names: str) -> dict[str, pl.Series]:
+    """What each of MODELS that is named is worth in each item, in 5-fold cross-validation by clip, or
+    by question text without clips (`chooser.fit`).
 
-    It sees the choices with their places, and the question where `question`. Null for all below 50 items that have an
-    answer, and for those that are not looked at above 20,000; these are drawn by a hash of their texts.
+    They see the choices with their places. Null for all below 50 items that have an answer, and for those that are not
+    looked at above 20,000; these are drawn by a hash of their texts.
     """
+    import numpy as np
     import polars as pl
 
     rows = sample(table, MOST_ITEMS)
     part = table[rows]
-    answered = part.select(pl.col("choices").list.contains(pl.col("answer"))).to_series().sum()
-    found = pl.repeat(None, table.height, dtype=pl.Float64, eager=True)
-    if answered < FEWEST_ITEMS:
+    flat, fold = flatten(part), folds(part)
+    found = {name: pl.repeat(None, table.height, dtype=pl.Float64, eager=True) for name in names}
+    if flat.known.sum() < FEWEST_ITEMS:
         return found
-    return found.scatter(rows, cross_validated(part, question=question, fitted=MOST_ITEMS).credit)
+    for name in names:
+        items = featured(flat, question=MODELS[name], place=True)
+        credit = np.zeros(part.height)
+        credit[items.rows] = out_of_fold(items, fold[items.rows])
+        found[name].scatter(rows, credit)
+    return found

@@ -6,7 +6,8 @@
     naive_bayes      a model of another family, which judges what was removed with the help of the linear one
     cross_validated  5-fold by clip: what is right for each question, and the probability given to its answer
 
-Everything is a function of the texts alone, in numpy and scipy: the base install has no scikit-learn.
+Everything is a function of the texts alone, in numpy: importing scipy.sparse takes a tenth of a second, and the base
+install has no scikit-learn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from datagen.language import word_lists
@@ -21,11 +23,10 @@ from datagen.language import word_lists
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
-    from scipy.sparse import csr_matrix
 
 __all__ = [
-    "FOLDS", "Featured", "Flat", "Guesses", "best", "cluster_names", "cross_validated", "featured", "fit", "flatten",
-    "folds", "hashed_words", "mixed", "naive_bayes", "out_of_fold", "probability", "sample",
+    "FOLDS", "Featured", "Features", "Flat", "Guesses", "best", "cluster_names", "cross_validated", "featured", "fit",
+    "flatten", "folds", "hashed_words", "mixed", "naive_bayes", "out_of_fold", "probability", "sample",
 ]  # fmt: skip
 
 FOLDS = 5
@@ -33,15 +34,16 @@ BUCKETS = 2**16
 """Columns that words, pairs of words and what they go with are hashed into."""
 SHAPE = 14
 """Columns before them: shorter or longer than the others, longest, shortest, last, places 1 to 10."""
+COLUMNS = SHAPE + BUCKETS
 SLICE = 50_000
 """Questions that are turned into features at a time."""
 STEPS, BATCH, RATE = 200, 256, 0.03
 """Of `fit`: steps, questions in each, and how far the first one goes."""
-Fit = Callable[["csr_matrix", "np.ndarray", "np.ndarray"], "np.ndarray"]
-"""(features, sizes, right) → weights (columns,)"""
+Fit = Callable[["Features", "np.ndarray", "np.ndarray"], "np.ndarray"]
+"""(features, sizes, right) → weights (COLUMNS,)"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Flat:
     """The choices of the rows that have any, one after another."""
 
@@ -70,6 +72,16 @@ class Flat:
         import numpy as np
 
         return np.asarray(_per_question(self.right, self.starts) > 0)
+
+    @cached_property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """`hashed_words` of the choices."""
+        return hashed_words(self.texts)
+
+    @cached_property
+    def asked(self) -> tuple[np.ndarray, np.ndarray]:
+        """`hashed_words` of the questions."""
+        return hashed_words(self.questions)
 
 
 def flatten(table: pl.DataFrame) -> Flat:
@@ -116,6 +128,42 @@ def probability(score: np.ndarray, items: Flat | Featured) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
+class Features:
+    """A sparse table of (choices, COLUMNS): the length of a choice in column 0, and 1 in those that it has."""
+
+    length: np.ndarray
+    """How much longer a choice is than those of its question, (choices,)."""
+    columns: np.ndarray
+    """Of each choice in order, at least one, (elements,), int64."""
+    counts: np.ndarray
+    """How many each choice has, (choices,)."""
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where the columns of each choice begin, (choices,)."""
+        import numpy as np
+
+        return np.asarray(np.cumsum(self.counts) - self.counts)
+
+    def at(self, choices: np.ndarray) -> Features:
+        """The choices at these places."""
+        counts = self.counts[choices]
+        _, places = _ragged(counts, self.starts[choices])
+        return Features(self.length[choices], self.columns[places], counts)
+
+    def scores(self, weights: np.ndarray, row: np.ndarray | None = None) -> np.ndarray:
+        """What the weights make of each choice, (choices,). `row`: which row of `weights` is meant for each."""
+        import numpy as np
+
+        if row is None:
+            weights, row = weights[None], np.zeros(len(self.counts), dtype=np.int64)
+        if not len(row):
+            return np.zeros(0)
+        parts = weights[np.repeat(row, self.counts), self.columns]
+        return np.asarray(np.add.reduceat(parts, self.starts) + self.length * weights[row, 0])
+
+
+@dataclass(frozen=True, slots=True)
 class Featured:
     """Questions whose answer is among their choices, ready for a model."""
 
@@ -125,8 +173,7 @@ class Featured:
     """Its choices, (questions,)."""
     right: np.ndarray
     """Whether a choice is the answer, (choices,)."""
-    features: csr_matrix
-    """(choices, SHAPE + BUCKETS)"""
+    features: Features
 
     @property
     def starts(self) -> np.ndarray:
@@ -145,59 +192,57 @@ class Featured:
         import numpy as np
 
         choices = np.repeat(some, self.sizes)
-        features = self.features[np.flatnonzero(choices)]
+        features = self.features.at(np.flatnonzero(choices))
         return Featured(self.rows[some], self.sizes[some], self.right[choices], features)
 
 
-def featured(table: pl.DataFrame, *, question: bool, place: bool) -> Featured:
-    """The questions of a table (see `flatten`) that have an answer, with the features of `featurise`."""
-    flat = flatten(table)
+def featured(flat: Flat, *, question: bool, place: bool) -> Featured:
+    """The questions that have an answer, with the features of `featurise`."""
     features = featurise(flat, question=question, place=place)
     return Featured(flat.rows, flat.sizes, flat.right, features).only(flat.known)
 
 
-def featurise(flat: Flat, *, question: bool, place: bool) -> csr_matrix:
-    """(choices, SHAPE + BUCKETS): the shape of each choice, its words and pairs of words.
+def featurise(flat: Flat, *, question: bool, place: bool) -> Features:
+    """The shape of each choice, its words and pairs of words.
 
     With `question` also each word of the choice with the first two words of the question, and the whole choice with
     each word of the question. Without `place` the choices may stand in any order.
     """
     import numpy as np
-    from scipy.sparse import csr_matrix, hstack
 
-    number = np.arange(len(flat.texts))
-    words, counts = hashed_words(flat.texts)
+    (words, counts), number = flat.words, np.arange(len(flat.texts))
     owner = np.repeat(number, counts)
     found = [(owner, words), _pairs(words, counts)]
     if question:
-        asked, lengths = hashed_words(flat.questions)
+        asked, lengths = flat.asked
         opening = _folded(asked, lengths, most=2)
         whole = _folded(words, counts)
         of_choice = np.repeat(np.arange(len(flat.sizes)), flat.sizes)
         found.append((owner, mixed(opening[of_choice[owner]], words)))
         again, at = _ragged(lengths[of_choice], (np.cumsum(lengths) - lengths)[of_choice])
         found.append((again, mixed(asked[at], whole[again])))
-    rows = np.concatenate([row for row, _ in found])
-    buckets = np.concatenate([(value >> np.uint64(11)) % np.uint64(BUCKETS) for _, value in found]).astype(np.int32)
-    hashed = csr_matrix((np.ones(len(rows)), (rows, buckets)), shape=(len(number), BUCKETS))
-    hashed.data[:] = 1.0
-    return hstack([csr_matrix(_shape(flat, place)), hashed], format="csr")
+    length, shape = _shape(flat, place)
+    hashed = [
+        (row << 17) | (SHAPE + (value >> np.uint64(11)) % np.uint64(BUCKETS)).astype(np.int64) for row, value in found
+    ]
+    cells = np.concatenate([*((row << 17) | column for column, row in shape.items()), *hashed])
+    cells.sort()
+    cells = cells[np.append(True, cells[1:] != cells[:-1])] if len(cells) else cells
+    return Features(length, cells & 0x1FFFF, np.bincount(cells >> 17, minlength=len(number)))
 
 
-def _shape(flat: Flat, place: bool) -> np.ndarray:
+def _shape(flat: Flat, place: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """How much longer each choice is than those of its question, and column → the choices that have it."""
     import numpy as np
 
     length = np.log1p(flat.texts.str.len_chars().to_numpy().astype(np.float64))
-    spread = {how: np.repeat(_per_question(length, flat.starts, how), flat.sizes) for how in (np.maximum, np.minimum)}
+    spread = [np.repeat(_per_question(length, flat.starts, how), flat.sizes) for how in (np.maximum, np.minimum)]
     mean = np.repeat(_per_question(length, flat.starts) / flat.sizes, flat.sizes)
-    shape = np.zeros((len(length), SHAPE))
-    shape[:, 0] = length - mean
-    shape[:, 1], shape[:, 2] = length == spread[np.maximum], length == spread[np.minimum]
+    shape = {1 + i: np.flatnonzero(length == most) for i, most in enumerate(spread)}
     if place:
-        shape[:, 3] = flat.place == np.repeat(flat.sizes, flat.sizes) - 1
-        for i in range(10):
-            shape[:, 4 + i] = flat.place == i
-    return shape
+        shape[3] = flat.starts + flat.sizes - 1
+        shape |= {4 + i: np.flatnonzero(flat.place == i) for i in range(10)}
+    return length - mean, shape
 
 
 def hashed_words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +305,7 @@ def _ragged(counts: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndar
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def fit(features: csr_matrix, sizes: np.ndarray, right: np.ndarray, penalty: float = 1.0) -> np.ndarray:
+def fit(features: Features, sizes: np.ndarray, right: np.ndarray, penalty: float = 1.0) -> np.ndarray:
     """Weights of a conditional logit (McFadden 1974) with an L2 penalty; every question has a right choice.
 
     By AdaGrad (Duchi et al. 2011) in batches of questions, as they stand, with the second half of the steps averaged:
@@ -268,55 +313,80 @@ def fit(features: csr_matrix, sizes: np.ndarray, right: np.ndarray, penalty: flo
     """
     import numpy as np
 
-    used = np.bincount(features.indices, minlength=features.shape[1]) > 0
+    used = np.bincount(features.columns, minlength=COLUMNS) > 0
+    used[0] = True
     weights, averaged, squares = (np.full(int(used.sum()), start) for start in (0.0, 0.0, 1e-8))
-    batches = list(_batches(_only(features, used), sizes, right))
+    shrink, root = np.empty_like(weights), np.empty_like(weights)
+    named = Features(features.length, (np.cumsum(used) - 1)[features.columns], features.counts)
+    batches = list(_batches(named, sizes, right))
     for step in range(STEPS):
-        part, counts, good = batches[step % len(batches)]
-        starts = np.cumsum(counts) - counts
-        score = part @ weights
-        share = np.exp(score - np.repeat(np.maximum.reduceat(score, starts), counts))
-        share /= np.repeat(np.add.reduceat(share, starts), counts)
-        slope = part.T @ (share - good) / len(counts) + penalty * weights / len(sizes)
-        squares += slope * slope
-        weights -= RATE * slope / np.sqrt(squares)
+        slope = batches[step % len(batches)].slope(weights)
+        slope += np.divide(weights, len(sizes) / penalty, out=shrink)
+        squares += np.multiply(slope, slope, out=root)
+        slope *= RATE
+        slope /= np.sqrt(squares, out=root)
+        weights -= slope
         if step >= STEPS // 2:
-            averaged += weights / (STEPS - STEPS // 2)
-    spread = np.zeros(features.shape[1])
+            averaged += np.divide(weights, STEPS - STEPS // 2, out=shrink)
+    spread = np.zeros(COLUMNS)
     spread[used] = averaged
     return spread
 
 
-def _only(features: csr_matrix, used: np.ndarray) -> csr_matrix:
-    """The columns that are used, without which nothing is lost."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of the questions that `fit` looks at in one step."""
+
+    features: Features
+    starts: np.ndarray
+    """Of the columns of each choice, (choices,)."""
+    owner: np.ndarray
+    """The choice that each column stands for, (elements,)."""
+    asked: np.ndarray
+    """The question that each choice is one of, (choices,)."""
+    firsts: np.ndarray
+    """The first choice of each question, (questions,)."""
+    right: np.ndarray
+    """1.0 for the answer, (choices,)."""
+
+    def slope(self, weights: np.ndarray) -> np.ndarray:
+        """The gradient of the mean of -log(share of the right choice), (columns,)."""
+        import numpy as np
+
+        score = np.add.reduceat(weights.take(self.features.columns, mode="clip"), self.starts)
+        score += self.features.length * weights[0]
+        score -= np.maximum.reduceat(score, self.firsts).take(self.asked)
+        share = np.exp(score, out=score)
+        share /= np.add.reduceat(share, self.firsts).take(self.asked)
+        share -= self.right
+        slope = np.bincount(self.features.columns, share.take(self.owner, mode="clip"), len(weights))
+        slope[0] = (share * self.features.length).sum()
+        return np.asarray(slope / len(self.firsts))
+
+
+def _batches(features: Features, sizes: np.ndarray, right: np.ndarray) -> Iterator[Batch]:
     import numpy as np
-    from scipy.sparse import csr_matrix
 
-    indices = (np.cumsum(used) - 1)[features.indices]
-    return csr_matrix((features.data, indices, features.indptr), shape=(features.shape[0], int(used.sum())))
-
-
-def _batches(
-    features: csr_matrix, sizes: np.ndarray, right: np.ndarray
-) -> Iterator[tuple[csr_matrix, np.ndarray, np.ndarray]]:
-    import numpy as np
-
-    ends = np.cumsum(sizes)
     for first in range(0, len(sizes), BATCH):
-        rows = slice(ends[first] - sizes[first], ends[min(first + BATCH, len(sizes)) - 1])
-        yield features[rows], sizes[first : first + BATCH], right[rows]
+        counts = sizes[first : first + BATCH]
+        begin = int(sizes[:first].sum())
+        part = features.at(np.arange(begin, begin + counts.sum()))
+        owner = np.repeat(np.arange(len(part.counts)), part.counts)
+        asked = np.repeat(np.arange(len(counts)), counts)
+        good = right[begin : begin + len(asked)].astype(np.float64)
+        yield Batch(part, part.starts, owner, asked, np.cumsum(counts) - counts, good)
 
 
-def naive_bayes(features: csr_matrix, sizes: np.ndarray, right: np.ndarray) -> np.ndarray:
+def naive_bayes(features: Features, sizes: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Weights of naive Bayes: log of how much more often a feature stands with right choices than with wrong ones.
 
     Counts of both are smoothed by 1; of lengths it knows the longest and the shortest alone.
     """
     import numpy as np
 
-    flags = features.copy()
-    flags.data[flags.indices == 0] = 0.0
-    seen, good = np.asarray(flags.sum(axis=0)).ravel(), np.asarray(flags[np.flatnonzero(right)].sum(axis=0)).ravel()
+    seen = np.bincount(features.columns, minlength=COLUMNS)
+    good = np.bincount(features.at(np.flatnonzero(right)).columns, minlength=COLUMNS)
+    seen[0] = good[0] = 0
     n, wins = len(right), int(right.sum())
     return np.asarray(np.log((good + 1) / (wins + 2)) - np.log((seen - good + 1) / (n - wins + 2)))
 
@@ -367,15 +437,19 @@ def cross_validated(
     """Every row is judged by a model that was fitted on other clips, of at most `fitted` rows."""
     import numpy as np
 
+    def looked_at(part: pl.DataFrame) -> Featured:
+        return featured(flatten(part), question=question, place=place)
+
     fold, some = folds(table), sample(table, fitted)
-    items = featured(table[some], question=question, place=place)
+    items = looked_at(table[some])
     weights = _by_fold(items, fold[some][items.rows], model)
     found = Guesses(np.zeros(table.height), np.zeros(table.height))
-    for start, part in slices(table.select("question", "choices", "answer")):
-        items = featured(part, question=question, place=place)
-        rows = start + items.rows
-        score = _scores(items, weights, fold[rows])
-        found.credit[rows], found.probability[rows] = best(score, items), probability(score, items)
+    whole = len(some) == table.height
+    parts = ((start + np.arange(part.height), looked_at(part)) for start, part in slices(table))
+    for rows, part in [(some, items)] if whole else parts:
+        at = rows[part.rows]
+        score = _scores(part, weights, fold[at])
+        found.credit[at], found.probability[at] = best(score, part), probability(score, part)
     return found
 
 
@@ -385,14 +459,14 @@ def out_of_fold(items: Featured, fold: np.ndarray, model: Fit = fit) -> np.ndarr
 
 
 def _by_fold(items: Featured, fold: np.ndarray, model: Fit) -> np.ndarray:
-    """The weights of a model fitted on all but one fold, for each of them: (columns, FOLDS)."""
+    """The weights of a model fitted on all but one fold, for each of them: (FOLDS, COLUMNS)."""
     import numpy as np
 
-    weights = np.zeros((items.features.shape[1], FOLDS))
+    weights = np.zeros((FOLDS, COLUMNS))
     for k in range(FOLDS):
         train = items.only(fold != k)
         if len(train.rows):
-            weights[:, k] = model(train.features, train.sizes, train.right)
+            weights[k] = model(train.features, train.sizes, train.right)
     return weights
 
 
@@ -400,8 +474,7 @@ def _scores(items: Featured, weights: np.ndarray, fold: np.ndarray) -> np.ndarra
     """The score of each choice by the weights that never saw its fold, (choices,)."""
     import numpy as np
 
-    scores = items.features @ weights
-    return np.asarray(scores[np.arange(len(scores)), np.repeat(fold, items.sizes)])
+    return items.features.scores(weights, np.repeat(fold, items.sizes))
 
 
 def slices(table: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datagen.baselines import by_item, guessed
+from datagen.baselines import MODELS, by_item, guessed
 from datagen.chooser import cluster_names
 from datagen.statistics import equivalence
 
@@ -77,9 +77,7 @@ def gates(table: pl.DataFrame, items: pl.DataFrame | None = None, seed: int = 0)
 
 def worth(table: pl.DataFrame) -> pl.DataFrame:
     """`baselines.by_item`, and what both models are worth in each item; null where they were not asked."""
-    return by_item(table).with_columns(
-        choices_only=guessed(table, question=False), question_and_choices=guessed(table, question=True)
-    )
+    return by_item(table).with_columns(**guessed(table, *MODELS))
 
 
 def _judged(gate: Gate, items: pl.DataFrame, clusters: Any, seed: int) -> dict[str, Any]:

@@ -14,7 +14,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datagen.chooser import Featured, best, cross_validated, featured, fit, folds, naive_bayes, out_of_fold, sample
+from datagen.baselines import MODELS
+from datagen.chooser import (
+    Featured,
+    best,
+    cross_validated,
+    featured,
+    fit,
+    flatten,
+    folds,
+    naive_bayes,
+    out_of_fold,
+    sample,
+)
 from datagen.errors import UsageError
 from datagen.filters.length import clusters, excess
 from datagen.filters.wording import verdicts
@@ -40,8 +52,6 @@ other models and orders of the choices find a bit more."""
 AT_ONCE = 100_000
 """Rows among which the ensemble looks; more are dealt to several ensembles, by clip."""
 FEWEST = 50
-KINDS = {"choices_only": False, "question_and_choices": True}
-"""Model → whether it sees the question."""
 
 
 class Artefacts:
@@ -80,7 +90,7 @@ class Artefacts:
         if table.height < FEWEST:
             return {"models": "too few questions to tell"}
         after = table.filter(pl.Series(kept))
-        notes = {name: _above(table, after, question, "linear") for name, question in KINDS.items()}
+        notes = {name: _above(table, after, question, "linear") for name, question in MODELS.items()}
         if self.removes:
             notes["judge"] = _above(table, after, False, "naive Bayes")
             measured = (table["generator"] == "rules").fill_null(False).to_numpy()
@@ -94,7 +104,7 @@ def _above(before: pl.DataFrame, after: pl.DataFrame, question: bool, family: st
     said = []
     for table in (before, after) if after.height < before.height else (before,):
         part = table[sample(table, LOOKED_AT)]
-        items = featured(part, question=question, place=False)
+        items = featured(flatten(part), question=question, place=False)
         right = out_of_fold(items, folds(part)[items.rows], naive_bayes if family == "naive Bayes" else fit)
         said.append(f"{100 * float((right - items.chance).mean()):+.1f}" if len(right) else "–")
     return f"{' → '.join(said)} points above chance ({family}, held-out clips)"
@@ -116,7 +126,8 @@ def aflite(table: pl.DataFrame, seed: int) -> np.ndarray:
     order = sample(table, table.height)
     table = table[order]
     clips, fold, drawn = clusters(table), folds(table), draws(seed, "predictable", table["id"])
-    models = [featured(table, question=question, place=False) for question in KINDS.values()]
+    flat = flatten(table)
+    models = [featured(flat, question=question, place=False) for question in MODELS.values()]
     rows = models[0].rows
     alive = np.ones(len(rows), dtype=bool)
     step = 0
@@ -161,7 +172,7 @@ def _predictability(items: Featured, alive: np.ndarray, clips: np.ndarray, seed:
         if not train.any():
             continue
         part = items.only(train)
-        credit = best(items.features @ fit(part.features, part.sizes, part.right), items)
+        credit = best(items.features.scores(fit(part.features, part.sizes, part.right)), items)
         right[~train] += credit[~train]
         asked[~train] += 1
     return right / np.maximum(asked, 1)
