@@ -33,6 +33,7 @@ import numpy as np
 
 from datagen.errors import AudioError
 from datagen.records import Clip, Failure
+from datagen.sound import Sound
 
 if TYPE_CHECKING:
     import soundfile
@@ -169,11 +170,12 @@ def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes
     return file.getvalue()
 
 
-def input_audio(audio: Audio) -> dict[str, Any]:
+def input_audio(audio: Audio) -> Sound:
     """The part of a message to a model that holds `audio`, in OpenAI's form, as 16 kHz mono WAV."""
     if "input_audio" not in audio.made:
-        audio.made["input_audio"] = base64.b64encode(encode(audio, "wav")).decode()
-    return {"type": "input_audio", "input_audio": {"data": audio.made["input_audio"], "format": "wav"}}
+        audio.made["input_audio"] = Sound(base64.b64encode(encode(audio, "wav")).decode(), "wav")
+    sound: Sound = audio.made["input_audio"]
+    return sound
 
 
 def silenced(audio: Audio) -> Audio:
@@ -332,8 +334,12 @@ class _Reader(Protocol):
 
     rate: int
     channels: int
-    format: str
     duration: float | None
+
+    @property
+    def format(self) -> str:
+        """As in Info."""
+        ...
 
     def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
         """float32 (channels, samples) at the file's rate, from frame `first` on, `wanted` frames or fewer in all."""
@@ -343,10 +349,14 @@ class _Reader(Protocol):
 class _Sound:
     """A file that libsndfile reads."""
 
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self.file, self.rate, self.channels = file, file.samplerate, file.channels
+    def __init__(self, file: soundfile.SoundFile, subtype: str) -> None:
+        self.file, self.rate, self.channels, self.subtype = file, file.samplerate, file.channels, subtype
         self.duration: float | None = file.frames / file.samplerate
-        self.format = f"{file.format}/{file.subtype}"
+
+    @property
+    def format(self) -> str:
+        """See _Reader."""
+        return f"{self.file.format}/{self.subtype}"
 
     def blocks(self, first: int, wanted: int | None) -> Iterator[Array]:
         """See _Reader."""
@@ -356,7 +366,7 @@ class _Sound:
             self.file.seek(first)
         left = self.file.frames - first if wanted is None else wanted
         # libsndfile's own conversion of 16-bit samples takes five times as long as reading them.
-        dtype = "int16" if self.file.subtype in _INTEGER else "float32"
+        dtype = "int16" if self.subtype in _INTEGER else "float32"
         while left > 0:
             block = self.file.read(min(left, _BLOCK // self.channels), dtype=dtype, always_2d=True)
             if not len(block):
@@ -459,7 +469,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Reader]:
             raise AudioError("audio_corrupt", f"{path}: neither libsndfile nor FFmpeg: {error.strerror}") from None
 
 
-def _open_reader(path: str | os.PathLike[str], file: io.BufferedReader, stack: contextlib.ExitStack) -> _Reader:
+def _open_reader(path: str | os.PathLike[str], file: io.FileIO, stack: contextlib.ExitStack) -> _Reader:
     import av
     import soundfile
 
@@ -469,21 +479,22 @@ def _open_reader(path: str | os.PathLike[str], file: io.BufferedReader, stack: c
         with contextlib.suppress(soundfile.LibsndfileError):
             # By descriptor, because a name would be judged by its ending.
             sound = stack.enter_context(soundfile.SoundFile(file.fileno(), closefd=False))
-            if not sound.subtype.startswith(_MISSOUGHT):
-                return _Sound(sound)
+            subtype = sound.subtype
+            if not subtype.startswith(_MISSOUGHT):
+                return _Sound(sound, subtype)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     name = str(Path(path).absolute())  # a relative `a:b.m4a` would be a protocol
     return _Container(stack.enter_context(av.open(name, options=options, metadata_errors="replace")), path)
 
 
-def _file(path: str | os.PathLike[str]) -> io.BufferedReader:
+def _file(path: str | os.PathLike[str]) -> io.FileIO:
     try:
-        status = Path(path).stat()
+        status = os.stat(path)  # noqa: PTH116  Path takes a fifth of what a short clip takes
         if not stat.S_ISREG(status.st_mode):
             raise AudioError("audio_unreadable", f"{path}: not a regular file")
         if not status.st_size:
             raise AudioError("audio_empty", f"{path}: the file has 0 bytes")
-        return Path(path).open("rb")
+        return io.FileIO(path)
     except (FileNotFoundError, NotADirectoryError):
         raise AudioError("audio_missing", f"{path}: no such file") from None
     except (OSError, ValueError) as error:

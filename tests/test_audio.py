@@ -15,12 +15,14 @@ from pathlib import Path
 
 import av
 import numpy as np
+import orjson
 import pytest
 import soundfile
 
 from datagen import audio as module
 from datagen.audio import RATE, Audio, Info, decode_ahead, encode, input_audio, load, probe, sha256, silenced
 from datagen.errors import AudioError
+from datagen.llm import Request
 from datagen.records import Clip, Failure
 
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)  # one second
@@ -500,7 +502,7 @@ def test_what_is_prepared_is_made_once_beside_the_decoding_and_is_of_that_audio_
     audio = asyncio.run(consume())
     assert names[0].startswith("decode")
     assert set(audio.made) == {"sha256", "input_audio"}
-    assert input_audio(audio)["input_audio"]["data"] is audio.made["input_audio"]
+    assert input_audio(audio) is audio.made["input_audio"]
     quiet = silenced(audio)
     assert sha256(quiet) != sha256(audio)
     assert input_audio(quiet) != input_audio(audio)
@@ -579,3 +581,13 @@ def test_no_file_stays_open(tmp_path):
         with contextlib.suppress(AudioError):
             load(path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_part_of_audio_is_hashed_once_and_named_as_any_other(tmp_path, monkeypatch):
+    part = input_audio(load(sound(tmp_path / "a.wav")))
+    plain = {"type": "input_audio", "input_audio": dict(part["input_audio"])}
+    names = [Request([{"role": "user", "content": [sent]}], "caption#1").key("stub") for sent in (part, plain)]
+    assert names[0] == names[1]
+    monkeypatch.setattr("datagen.llm.request.hashed", lambda data: pytest.fail("hashed again"))
+    assert Request([{"role": "user", "content": [part]}], "caption#1").key("stub") == names[0]
+    assert orjson.dumps(part) == orjson.dumps(plain)

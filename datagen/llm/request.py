@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from datagen.sound import Sound, hashed
+
 __all__ = ["Answer", "Endpoint", "Request", "Sampling", "digest", "prompt_tokens", "public_name"]
 
 CHARACTERS_PER_TOKEN = 4
@@ -159,7 +161,7 @@ def _hashed_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
     if part["type"] != "input_audio":
         return part
     audio = part["input_audio"]
-    sent = hashlib.blake2b(audio["data"].encode(), digest_size=16).hexdigest()
+    sent = part.hash if isinstance(part, Sound) else hashed(audio["data"])
     return {"type": "input_audio", "input_audio": {**audio, "data": sent}}
 
 

@@ -75,19 +75,23 @@ class LLM:
             skills += rng.sample(list(SKILLS), len(SKILLS))
         return skills[: self._context.questions_per_clip]
 
-    def _checked(self, clip: Clip, prompt: str, parsed: Parsed[tuple[str, list[Any]]]) -> list[Question | Failure]:
+    def _checked(
+        self, clip: Clip, prompt: str, parsed: Parsed[tuple[str, list[Draft | Unusable]]]
+    ) -> list[Question | Failure]:
         """A row for each item of the answer."""
-        raw, items = parsed.value
+        raw, drafts = parsed.value
         provenance = {
             "writer": "llm", "model": self._client.endpoint.public, "prompt": prompt, "seed": self._context.seed,
             "keys": list(parsed.keys), "form": "",
         }  # fmt: skip
         rows: list[Question | Failure] = []
-        for number, item in enumerate(items, 1):
+        for number, drafted in enumerate(drafts, 1):
             try:
                 if number > self._context.questions_per_clip:
                     raise Unusable("surplus_question", f"only {self._context.questions_per_clip} were asked for")
-                question = self._question(clip, draft(item), provenance)
+                if isinstance(drafted, Unusable):
+                    raise drafted
+                question = self._question(clip, drafted, provenance)
                 if any(isinstance(row, Question) and row.id == question.id for row in rows):
                     raise Unusable("repeated_question", question.question)
                 rows.append(question)
@@ -106,15 +110,16 @@ class LLM:
         )  # fmt: skip
 
 
-def _read(text: str) -> tuple[str, list[Any]]:
+def _read(text: str) -> tuple[str, list[Draft | Unusable]]:
     """The answer and its items. Raises ValueError, for a repair turn, when none of them is a question."""
-    items = parse_questions(text)
-    wrong: list[str] = []
-    for item in items:
-        try:
-            draft(item)
-        except Unusable as error:
-            wrong.append(str(error))
-        else:
-            return text, items
-    raise ValueError(wrong[0])
+    drafts = [_drafted(item) for item in parse_questions(text)]
+    if not any(isinstance(drafted, Draft) for drafted in drafts):
+        raise ValueError(str(drafts[0]))
+    return text, drafts
+
+
+def _drafted(item: Any) -> Draft | Unusable:
+    try:
+        return draft(item)
+    except Unusable as error:
+        return error
