@@ -121,9 +121,10 @@ def ours(folder: Path, out: Path) -> Heard:
     """How the loss of `datagen train` hears."""
     from datagen.llm.local_model import LocalModel
     from datagen.train.audio import Recordings, audible
+    from datagen.train.config import Config
     from datagen.train.data import material, read_set
+    from datagen.train.making import make_trainer
     from datagen.train.policy import open_policy
-    from datagen.train.run import Config, make_trainer
 
     audio, questions = out / "audio", out / "questions.jsonl"
     audio.mkdir(parents=True)

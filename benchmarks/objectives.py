@@ -47,8 +47,9 @@ from datagen.records import Fact
 from datagen.run import replace_text
 from datagen.seeds import generator
 from datagen.statistics import mcnemar, share
+from datagen.train.config import Config
 from datagen.train.data import Deck, material, read_set
-from datagen.train.run import Config, train
+from datagen.train.run import train
 
 DOCS = Path(__file__).parents[1] / "docs"
 OBJECTIVES = ("sampled", "exact", "choice", "supervised")

@@ -130,9 +130,10 @@ def sides(case: str, folder: Path, names: Sequence[str] = ("ours", "trl")) -> It
     from datasets import Dataset
     from trl import GRPOTrainer
 
+    from datagen.train.config import Config
     from datagen.train.data import material, read_set
+    from datagen.train.making import arguments_of, make_trainer, quiet
     from datagen.train.policy import open_policy
-    from datagen.train.run import Config, arguments_of, make_trainer, quiet
 
     tokens, groups, signal = CASES[case]
     policy = open_policy(str(folder / "policy"))

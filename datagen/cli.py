@@ -548,8 +548,9 @@ def train_command(
     json_: Json = False,
 ) -> None:
     """Tune a language model, or what an audio model thinks with, on questions without their audio, by GRPO."""
+    from datagen.train.config import Config
     from datagen.train.ranks import first
-    from datagen.train.run import Config, train
+    from datagen.train.run import train
 
     called = Config(
         data=data, model=model, out=out, modality=modality, audio=audio, audio_share=audio_share,

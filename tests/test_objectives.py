@@ -20,8 +20,9 @@ from trl.trainer.utils import nanstd
 from datagen import cli
 from datagen.errors import Interrupted, UsageError
 from datagen.multiple_choice import LABELS, STYLES, read
+from datagen.train.config import Config
 from datagen.train.objectives import NO_SIGNAL, Enumerated, accepted, exact_loss, pass_weight
-from datagen.train.run import Config, train
+from datagen.train.run import train
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +193,8 @@ def test_a_text_that_fills_the_limit_needs_no_end(words):
 def made(questions, model, out, **changes):
     """The trainer of a run, before its first step."""
     from datagen.train.data import material, read_set
+    from datagen.train.making import make_trainer, quiet
     from datagen.train.policy import open_policy
-    from datagen.train.run import make_trainer, quiet
 
     out.mkdir()
     run = config(questions, model, out, **changes)
@@ -224,7 +225,7 @@ def test_what_is_enumerated_has_the_probabilities_of_the_model_alone(tiny, quest
 
 
 def test_the_look_before_says_what_is_passed_and_how_much_of_it_is_enumerated(tiny, questions, tmp_path):
-    from datagen.train.run import quiet
+    from datagen.train.making import quiet
 
     trainer = made(questions, tiny, tmp_path / "out")
     state = torch.get_rng_state()

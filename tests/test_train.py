@@ -21,7 +21,8 @@ import tiny_models
 from datagen import cli
 from datagen.errors import Interrupted, UsageError
 from datagen.train.alarms import WINDOW, alarms
-from datagen.train.run import Config, train
+from datagen.train.config import Config
+from datagen.train.run import train
 
 CHOICES = ["bell", "dog", "rain", "wind"]
 THREADS = "import torch; torch.set_num_threads(1); from datagen.cli import main; main()"
@@ -296,8 +297,8 @@ def test_log_probabilities_of_the_loss_are_those_of_the_model_alone_and_unpadded
     import torch
 
     from datagen.train.data import material, read_set
+    from datagen.train.making import make_trainer, quiet
     from datagen.train.policy import open_policy
-    from datagen.train.run import make_trainer, quiet
 
     policy = open_policy(str(tiny(kind)))
     (tmp_path / "out").mkdir()

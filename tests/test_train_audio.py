@@ -19,9 +19,10 @@ from together import together
 
 from datagen.errors import Interrupted, UsageError
 from datagen.train.audio import Recording
+from datagen.train.config import Config
 from datagen.train.data import CONDITIONS, Deck, Example, conditions_of
 from datagen.train.listening import FIRST, MOST
-from datagen.train.run import Config, train
+from datagen.train.run import train
 
 KINDS = ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "qwen2_audio")
 EXAMPLES = [
@@ -63,8 +64,8 @@ def trainer_of(config):
     from datagen.llm.local_model import LocalModel
     from datagen.train.audio import Recordings, audible
     from datagen.train.data import material, read_set
+    from datagen.train.making import make_trainer, quiet
     from datagen.train.policy import open_policy
-    from datagen.train.run import make_trainer, quiet
 
     policy = open_policy(config.model, audio=True)
     recordings = Recordings(config.data, config.audio)
@@ -95,7 +96,7 @@ def test_every_forward_hears_what_the_model_hears_by_its_own_processor(tiny, que
     from transformers import AutoProcessor
     from trl.trainer.utils import pad
 
-    from datagen.train.run import quiet
+    from datagen.train.making import quiet
 
     trainer, policy = trainer_of(config(questions, tiny(kind), tmp_path / "out"))
     prompts = [trainer.deck.row(place)["prompt"] for place in (0, 1, 2)]
@@ -343,7 +344,7 @@ def test_arms_differ_in_the_audio_alone(tiny, questions, tmp_path):
 
 
 def test_a_dry_run_counts_the_audio(questions):
-    from datagen.train.run import dry_run
+    from datagen.train.dry_run import dry_run
 
     soundfile.write(questions.parent / "audio/item00003.wav", np.zeros(4 * 16_000, np.float32), 16_000)
     found = [dry_run(config(questions, "Qwen/Qwen2-Audio-7B", Path("o"), modality=modality, audio=audio))

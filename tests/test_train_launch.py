@@ -194,8 +194,8 @@ def test_the_parts_of_the_estimate_are_those_of_a_step_that_was_measured(method)
     from peft import get_peft_model
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
+    from datagen.train.making import quiet
     from datagen.train.policy import Policy
-    from datagen.train.run import quiet
     from datagen.train.shapes import Shape
 
     shape = Shape(256, 4, 8, 2, 1024, 1000)

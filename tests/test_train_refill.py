@@ -13,10 +13,11 @@ from together import together
 
 from datagen.errors import Interrupted, UsageError
 from datagen.train.data import Deck, material, read_set
+from datagen.train.making import make_trainer, quiet
 from datagen.train.policy import open_policy
 from datagen.train.preflight import last_checkpoint
 from datagen.train.refill import further_of, replaced, without_signal
-from datagen.train.run import make_trainer, quiet, train
+from datagen.train.run import train
 
 # ── which groups ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

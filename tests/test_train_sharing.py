@@ -30,8 +30,8 @@ def one_thread():
 def trainer(tiny, questions, tmp_path):  # noqa: F811
     """`trainer(kind, **options)`: as a run makes it, before its first step."""
     from datagen.train.data import material, read_set
+    from datagen.train.making import make_trainer, quiet
     from datagen.train.policy import open_policy
-    from datagen.train.run import make_trainer, quiet
 
     def make(kind="causal", **options):
         policy = open_policy(str(tiny(kind)))
@@ -199,7 +199,7 @@ def test_each_prompt_is_run_once_for_answers_that_are_drawn_as_before(trainer, m
     import torch
     from trl import GRPOTrainer
 
-    from datagen.train.run import quiet
+    from datagen.train.making import quiet
 
     made = trainer(kind, max_tokens=6, temperature=3.0)
     bare = made._bare(made.model)

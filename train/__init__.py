@@ -4,5 +4,6 @@
       └▶ left_out.jsonl              └▶ listening: ids that every forward hears, clips included    └▶ watch: train.jsonl
 
 What "GRPO" is here: trl 1.16's GRPOTrainer as it is; what differs stands in `trainer.py`, all of it. Read `run.py`
-first: it is the flow from top to bottom. `memory.py` estimates a run before any weight is loaded.
+first: it is the flow from top to bottom. `config.py` has the options and what of them is refused, `making.py` puts the
+trainer together, `memory.py` estimates a run before any weight is loaded.
 """

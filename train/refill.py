@@ -11,11 +11,12 @@ signal after K rounds stays, and teaches nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, MutableSequence, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["further_of", "groups_of", "keep_further", "replaced", "without_signal"]
+__all__ = ["further_of", "groups_of", "keep_further", "replaced", "unlogged", "without_signal"]
 
 FILE = "places.json"
 
@@ -46,6 +47,19 @@ def replaced(
         for to, at in moves:
             column[to : to + size] = values[at : at + size]
     return len(moves)
+
+
+@contextmanager
+def unlogged(metrics: MutableMapping[str, list[Any]]) -> Iterator[None]:
+    """Lengths stay those of the step's own groups: trl would count a few others as much as the whole batch.
+
+    `metrics`: name → values, as trl gathers them for a step.
+    """
+    kept = {name: list(values) for name, values in metrics.items()}
+    yield
+    tokens = metrics["num_tokens"]
+    metrics.clear()
+    metrics.update(kept | {"num_tokens": tokens})
 
 
 def keep_further(checkpoint: Path, further: int) -> None:

@@ -1,34 +1,31 @@
 """trl 1.16's GRPOTrainer with every change that is made to it. tests/test_train.py holds the contract.
 
-    _tokenize_prompts                 prompts are made as in evaluation; audio has ids of its own (`listening`)
-    __init__                          the reference is a model that we made, where trl makes one from the model's name
+    __init__                          the reference is a model that we made (`reference`), where trl makes one by name
+    _prepare_inputs                   the answers to one prompt stay together, where trl shuffles them
     _generate_and_score_completions   a place of the run becomes its prompt, choices and gold (`data.Deck`); advantages
                                       that are rounding alone become 0
-    _generate                         packed rows are compared with trl's on the first batch; groups without signal are
-                                      replaced, where that is asked for (`refill`)
-    _save_checkpoint                  how far refills have gone is kept
-    _prepare_inputs                   the answers to one prompt stay together, where trl shuffles them
+    _generate                         what was answered is counted (`answered`); packed rows are compared with trl's on
+                                      the first batch; groups without signal are replaced, where that is asked for
+                                      (`refill`)
+    _tokenize_prompts                 prompts are made as in evaluation; audio has ids of its own (`listening`)
     _generate_single_turn             each prompt is run once for all its answers; greedy for the held-out set
+    _calculate_rewards                groups whose answers are all worth the same are marked
     _get_per_token_logps_and_entropies
                                       the answers to one prompt share one run of it (`packing`), unless the comparison
                                       finds them to be other than trl's
     _compute_loss                     rows without an advantage are left out of the forward where beta is 0: their loss
                                       and gradient are 0, and they still count in the denominators
-    _calculate_rewards                what was answered is counted, beside what it is worth
-    _load_from_checkpoint             a thinker's weights are read under the names that they were written by
     prediction_step                   no loss of the held-out set, which says nothing
+    _save_checkpoint                  how far refills have gone is kept
+    _load_from_checkpoint             a thinker's weights are read under the names that they were written by
 
 The losses, the advantages and the optimizer are trl's own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +34,14 @@ from accelerate.utils import gather_object, is_peft_model
 from torch import Tensor
 from transformers import GenerationConfig
 from trl import GRPOConfig, GRPOTrainer
-from trl.models import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model, split_tensor_dict
+from trl.trainer.utils import split_tensor_dict
 
 from datagen.llm.local_model import load_weights
 from datagen.llm.weights import Folder
-from datagen.multiple_choice import letter
-from datagen.statistics import share
+from datagen.train.answered import Answered, answers
 from datagen.train.packing import give_head
-from datagen.train.refill import groups_of, keep_further, replaced, without_signal
-from datagen.train.rewards import answer_of
+from datagen.train.reference import prepared, without_reference
+from datagen.train.refill import groups_of, keep_further, replaced, unlogged, without_signal
 from datagen.train.sharing import (
     COMPARED_ROWS,
     compared_parameters,
@@ -58,102 +53,15 @@ from datagen.train.sharing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from datagen.train.data import Deck
     from datagen.train.listening import Listener
 
-__all__ = ["Answered", "Trainer"]
+__all__ = ["Trainer"]
 
 EQUAL = 1e-6
 """Rewards of a group that differ by less are equal. trl leaves them their rounding as an advantage (3e-4 for eight
 times -0.3), of which Adam, which divides by the gradient's own size, makes steps of full size.
 """
-SAMPLES, SAMPLE = 4, 400
-"""Held-out answers kept at each asking, and characters of one."""
-
-
-@dataclass
-class Answered:
-    """What was answered since it was last cleared."""
-
-    right: dict[int, bool] = field(default_factory=dict)
-    """Place of a held-out question → whether its answer was right."""
-    samples: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Place of a held-out question, of the first few → id, condition, text and right of its answer, for the report."""
-    conditions: dict[int, str] = field(default_factory=dict)
-    """The same place → what was heard."""
-    groups: int = 0
-    no_signal: float = 0
-    """Groups whose answers are all right or all wrong: their raw accuracy, whatever other rewards say."""
-    picked: Counter[str] = field(default_factory=Counter)
-    """Letter of the place where a chosen answer was shown → how often; the choices themselves are permuted."""
-    expected: Counter[str] = field(default_factory=Counter)
-    """The same, if no place were preferred."""
-    completions: int = 0
-    correct: int = 0
-    """Of these."""
-    refilled: int | None = None
-    """Groups without signal that others were put in the place of, where that is asked for."""
-    sampled: str = ""
-    """Chained SHA-256 of the token ids of every completion."""
-    further: int = 0
-    """Places that refills have used since the run began."""
-
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """One row a completion: place, id, n (choices), pick, right, text, ids (tokens)."""
-        groups: dict[int, set[bool]] = {}
-        for row in rows:
-            groups.setdefault(row["place"], set()).add(row["right"])
-            self.completions += 1
-            self.correct += row["right"]
-            self.sampled = hashlib.sha256(f"{self.sampled}{row['ids']}".encode()).hexdigest()
-            if row["pick"] is not None:
-                self.choose(row["pick"], row["n"])
-        self.groups += len(groups)
-        self.no_signal += sum(len(outcomes) == 1 for outcomes in groups.values())
-
-    def choose(self, pick: int, n: int) -> None:
-        """One answer that is the choice at place `pick` of `n`."""
-        self.picked[letter(pick)] += 1
-        self.expected.update({letter(place): 1 / n for place in range(n)})
-
-    def taken(self) -> dict[str, Any]:
-        """The figures of the training groups for one row of the log; counting begins anew."""
-        found: dict[str, Any] = {
-            "no_signal": self.no_signal / self.groups if self.groups else None,
-            "answered": sum(self.picked.values()) / self.completions if self.completions else None,
-            "picked": dict(sorted(self.picked.items())),
-            "expected": {name: round(value, 3) for name, value in sorted(self.expected.items())},
-        }
-        if self.completions:  # of all that was sampled: what trl logs is of the batch, whatever it was filled with
-            found |= {"accuracy": self.correct / self.completions, "sampled": self.sampled[:16]}
-        if self.refilled is not None:
-            found["refilled"], self.refilled = self.refilled, 0
-        self.groups = self.no_signal = self.completions = self.correct = 0
-        self.sampled = ""
-        self.picked, self.expected = Counter(), Counter()
-        return found
-
-    def add_held_out(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The same for a held-out set, of which a place may come twice where processes share it unevenly."""
-        self.right.update({row["place"]: row["right"] for row in rows})
-        for row in rows:
-            if row["place"] < SAMPLES:
-                kept = {name: row[name] for name in ("id", "condition", "right")}
-                self.samples[row["place"]] = kept | {"text": row["text"][:SAMPLE]}
-        self.conditions.update({row["place"]: row["condition"] for row in rows})
-
-    def held_out(self) -> dict[str, Any]:
-        """The share that was right; by condition, where the set was asked under several. Counting begins anew."""
-        names = dict.fromkeys(self.conditions[place] for place in sorted(self.right))
-        found = {
-            name: share(sum(answers), len(answers))
-            for name in names
-            if (answers := [right for place, right in self.right.items() if self.conditions[place] == name])
-        }
-        self.right, self.conditions = {}, {}
-        return found if len(found) > 1 else next(iter(found.values()))
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
@@ -171,7 +79,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         """Rounds of a step in which groups are replaced."""
         answered.refilled = 0 if refill else None
         config: GRPOConfig = kwargs["args"]
-        with _without_reference(config):
+        with without_reference(config):
             super().__init__(*args, **kwargs)
         self.beta = config.beta
         self._greedy = GenerationConfig(
@@ -181,7 +89,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         give_head(self._bare(self.model))
         if reference is not None:
             give_head(reference)
-            self.ref_model = self._prepared(reference)
+            self.ref_model = prepared(reference, self)
         self.sharing: dict[str, Any] | None = None
         """Of the first batch: `sharing.comparison` of packed rows and trl's."""
         self._idle: Tensor | None = None
@@ -191,16 +99,22 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         self._entropies: Tensor
         """Sum over the tokens of the rows that were run."""
 
-    def _prepared(self, reference: Any) -> Any:
-        """What trl does with the reference that it makes."""
-        if self.args.disable_dropout:
-            disable_dropout_in_model(reference)
-        add_fused_lm_head(reference, temperature=self.temperature, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32)
-        if self.is_deepspeed_enabled:
-            return prepare_deepspeed(reference, self.accelerator)
-        if self.is_fsdp_enabled:
-            return prepare_fsdp(reference, self.accelerator)
-        return self.accelerator.prepare_model(reference, evaluation_mode=True)
+    def _bare(self, model: Any) -> Any:
+        """transformers' own model, without what accelerate and peft put around it."""
+        model = self.accelerator.unwrap_model(model)
+        return model.get_base_model() if is_peft_model(model) else model
+
+    # ── one batch: prompts, answers, rewards, in the order of trl ─────────────────────────────────────────────────────
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """trl's, without its shuffle: all that is generated at once is one step of the optimizer, in any order."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            made = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs: Any = split_tensor_dict(made, parts)
+        return self._buffered_inputs[self._step % parts]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         deck, further = (self.deck, self.answered.further) if self.model.training else (self.held_out, 0)
@@ -211,6 +125,23 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         made: dict[str, Any] = super()._generate_and_score_completions(self._rows)
         if self.model.training:
             made["advantages"] = made["advantages"].masked_fill(self._equal, 0.0)
+        return made
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        made = super()._generate(prompts)
+        rows = answers(self._rows, made[3], made[1])
+        if not self.model.training:
+            self.answered.add_held_out(gather_object(rows))
+            return made
+        everywhere = gather_object(rows)
+        self.answered.add(everywhere)
+        idle = len(without_signal(everywhere, self.num_generations))
+        self._metrics["train"]["no_signal"].append(idle * self.num_generations / len(everywhere))  # for trackers
+        if self.sharing is None:
+            self.sharing = self._compared(*made[:2])
+        if self.refill:
+            with unlogged(self._metrics["train"]):
+                self._replace([self._rows, made[0], made[1], made[3], rows])
         return made
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -237,9 +168,8 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
     ) -> Any:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self.model.training:
-            self._equal = self._without_difference(rewards)[self.accelerator.process_index * len(prompts) :][
-                : len(prompts)
-            ]
+            begin = self.accelerator.process_index * len(prompts)
+            self._equal = self._without_difference(rewards)[begin : begin + len(prompts)]
         return rewards
 
     def _without_difference(self, rewards: Any) -> Any:
@@ -248,81 +178,14 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         equal = groups.amax(-1) - groups.amin(-1) < EQUAL
         return equal.repeat_interleave(self.num_generations)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """transformers 5.23 writes a thinker in its published layout and reads it by the names of its class: nothing
-        would be loaded, with a warning.
-        """
-        if is_peft_model(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-            return
-        path = Path(resume_from_checkpoint)
-        folder = Folder(path, path.name, json.loads((path / "config.json").read_text(encoding="utf-8")))
-        loaded = load_weights(folder, str(self.model.dtype).removeprefix("torch."))
-        self.model.load_state_dict(loaded.state_dict())
-
-    # ── one run of a prompt for all its answers ──────────────────────────────────────────────────────────────────────
-
-    def _bare(self, model: Any) -> Any:
-        """transformers' own model, without what accelerate and peft put around it."""
-        model = self.accelerator.unwrap_model(model)
-        return model.get_base_model() if is_peft_model(model) else model
-
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """trl's, without its shuffle: all that is generated at once is one step of the optimizer, in any order."""
-        if not self.model.training:
-            return super()._prepare_inputs(generation_batch)
-        parts = self.args.steps_per_generation
-        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
-            made = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs: Any = split_tensor_dict(made, parts)
-        return self._buffered_inputs[self._step % parts]
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        if self.beta or not self.shares:
-            return super()._compute_loss(model, inputs)
-        idle = inputs["advantages"] == 0
-        self._idle, self._settled = idle, inputs.get("old_per_token_logps")
-        try:
-            loss = super()._compute_loss(model, inputs)
-        finally:
-            self._idle = self._settled = None
-        self._log_entropy(inputs["completion_mask"][~idle].sum())
-        return loss
-
-    def _log_entropy(self, tokens: Tensor) -> None:
-        """That of the rows that were run, in place of what trl made of the rest."""
-        total, count = self.accelerator.reduce(torch.stack([self._entropies, tokens.float()]), reduction="sum").tolist()
-        logged = self._metrics["train"]["entropy"]
-        logged.pop()
-        if count:
-            logged.append(total / count)
-
-    def _generate(self, prompts: list[Any]) -> Any:
-        made = super()._generate(prompts)
-        rows = answers(self._rows, made[3], made[1])
-        if not self.model.training:
-            self.answered.add_held_out(gather_object(rows))
-            return made
-        everywhere = gather_object(rows)
-        self.answered.add(everywhere)
-        idle = len(without_signal(everywhere, self.num_generations))
-        self._metrics["train"]["no_signal"].append(idle * self.num_generations / len(everywhere))  # for trackers
-        if self.sharing is None:
-            self.sharing = self._compared(*made[:2])
-        if self.refill:
-            with self._unlogged():
-                self._replace([self._rows, made[0], made[1], made[3], rows])
-        return made
-
     def _replace(self, held: list[list[Any]]) -> None:
         """Groups without signal by those of further places that have one. `held`: columns of the batch, changed."""
         size, rank, ranks = self.num_generations, self.accelerator.process_index, self.accelerator.num_processes
         following = max(gather_object([row["place"] for row in self._rows])) + 1
         for _ in range(self.refill):
             idle = without_signal(held[-1], size)
-            wanted = max(
-                gather_object([len(idle)])
-            )  # all processes sample as many groups: they pass the model together
+            # all processes sample as many groups: they pass the model together
+            wanted = max(gather_object([len(idle)]))
             if not wanted:
                 return
             mine = range(following + rank * wanted, following + (rank + 1) * wanted)
@@ -335,21 +198,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
             count = replaced(held, [rows, ids, completions, texts, found], idle, useful, size)
             self.answered.refilled = (self.answered.refilled or 0) + sum(gather_object([count]))
 
-    @contextmanager
-    def _unlogged(self) -> Iterator[None]:
-        """Lengths stay those of the step's own groups: trl would count a few others as much as the whole batch."""
-        metrics = self._metrics["train"]
-        kept = {name: list(values) for name, values in metrics.items()}
-        yield
-        tokens = metrics["num_tokens"]
-        metrics.clear()
-        metrics.update(kept | {"num_tokens": tokens})
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.refill and self.is_world_process_zero():
-            folder = Path(self._get_output_dir(trial))
-            keep_further(folder / f"checkpoint-{self.state.global_step}", self.answered.further)
-        super()._save_checkpoint(model, trial)
+    # ── one run of a prompt for all its answers ───────────────────────────────────────────────────────────────────────
 
     @property
     def shares(self) -> bool:
@@ -397,6 +246,28 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         with self.accelerator.autocast():
             return score(model, ids, mask, longest, self.temperature, rows, settled)
 
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if self.beta or not self.shares:
+            return super()._compute_loss(model, inputs)
+        idle = inputs["advantages"] == 0
+        self._idle, self._settled = idle, inputs.get("old_per_token_logps")
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self._idle = self._settled = None
+        self._log_entropy(inputs["completion_mask"][~idle].sum())
+        return loss
+
+    def _log_entropy(self, tokens: Tensor) -> None:
+        """That of the rows that were run, in place of what trl made of the rest."""
+        total, count = self.accelerator.reduce(torch.stack([self._entropies, tokens.float()]), reduction="sum").tolist()
+        logged = self._metrics["train"]["entropy"]
+        logged.pop()
+        if count:
+            logged.append(total / count)
+
+    # ── the held-out set, and checkpoints ─────────────────────────────────────────────────────────────────────────────
+
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[None, None, None]:
@@ -404,25 +275,20 @@ class Trainer(GRPOTrainer):  # type: ignore[misc]  # trl is not annotated
         self._prepare_inputs(inputs)
         return None, None, None
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.refill and self.is_world_process_zero():
+            folder = Path(self._get_output_dir(trial))
+            keep_further(folder / f"checkpoint-{self.state.global_step}", self.answered.further)
+        super()._save_checkpoint(model, trial)
 
-def answers(rows: Sequence[Mapping[str, Any]], completions: Sequence[Any], ids: Sequence[Any]) -> list[dict[str, Any]]:
-    """What was answered at each row of the deck: place, id, condition, n (choices), pick, right, text, ids (tokens)."""
-    found = []
-    for row, completion, tokens in zip(rows, completions, ids, strict=True):
-        pick = answer_of(completion[0]["content"], row)
-        found.append({
-            "place": row["place"], "id": row["id"], "condition": row["condition"], "n": len(row["choices"]),
-            "pick": pick, "right": pick == row["gold"], "text": completion[0]["content"],
-            "ids": list(tokens),
-        })  # fmt: skip
-    return found
-
-
-@contextmanager
-def _without_reference(config: GRPOConfig) -> Iterator[None]:
-    """trl makes a reference by the model's name, for which its class must be one that AutoModel knows."""
-    beta, config.beta = config.beta, 0.0
-    try:
-        yield
-    finally:
-        config.beta = beta
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """transformers 5.23 writes a thinker in its published layout and reads it by the names of its class: nothing
+        would be loaded, with a warning.
+        """
+        if is_peft_model(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        path = Path(resume_from_checkpoint)
+        folder = Folder(path, path.name, json.loads((path / "config.json").read_text(encoding="utf-8")))
+        loaded = load_weights(folder, str(self.model.dtype).removeprefix("torch."))
+        self.model.load_state_dict(loaded.state_dict())

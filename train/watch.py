@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 import resource
+import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from datagen.run import replace_text
 from datagen.train.alarms import WINDOW, alarms
+from datagen.train.answered import Answered
 from datagen.train.log import read_log
 from datagen.train.page import write_page
-from datagen.train.ranks import any_rank, first
-from datagen.train.trainer import Answered
+from datagen.train.ranks import any_rank, first, world_size
 
-__all__ = ["Watch", "peak_memory", "say"]
+__all__ = ["Watch", "peak_memory", "say", "stopping"]
 
 EVERY = 10.0
 """Seconds between lines of progress."""
@@ -188,3 +190,25 @@ def say(text: str) -> None:
     """One line for a person, from the process that speaks."""
     if first():
         print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def stopping(watch: Watch) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let the step end and save; a second one of them ends at once.
+
+    Not so with several processes: a scheduler sends it to all, and their launcher, which got it too, sends it again.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        watch.interrupted = True
+        if world_size() == 1:
+            for one, before in zip(signals, earlier, strict=True):
+                signal.signal(one, before)
+
+    earlier = [signal.signal(one, stop) for one in signals]
+    try:
+        yield
+    finally:
+        for one, before in zip(signals, earlier, strict=True):
+            signal.signal(one, before)

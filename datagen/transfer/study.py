@@ -45,8 +45,8 @@ from typing import Any
 
 from datagen.errors import DatagenError, UsageError
 from datagen.eval.preparing import Config as EvalConfig
+from datagen.train.config import Config as TrainConfig
 from datagen.train.controls import CONTROLS
-from datagen.train.run import Config as TrainConfig
 
 __all__ = ["BASE", "FOREIGN", "Arm", "Chain", "Search", "Study", "flags", "read_study"]
 
