@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py [--prompts 3000] [--in-flight 256] [--latency-ms 50] [--rounds 3] [--json]
                                 [--peer NAME=PYTHON …] [--only NAME,…]
-    python benchmarks/engine.py --kill | --scale | --resume | --limit | --steady | --faults | --build [--json]
+    python benchmarks/engine.py --kill | --scale | --resume | --limit | --steady | --faults | --build | --again [--json]
     python benchmarks/engine.py … --write docs/engine.md        puts the figures into the page
 
 {client: {rows_per_s, cpu_ms_per_row, rss_mb, good, paid_twice, refusals}}, medians of the rounds, in which the clients
@@ -150,6 +150,7 @@ def trials(args: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
         "steady": lambda: on.steady(4 * prompts, flying),
         "faults": lambda: on.faults(prompts, flying),
         "build": lambda: engine_build.build(args.clips),
+        "again": lambda: engine_build.again(args.clips),
     }
 
 
@@ -207,12 +208,12 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000, help="answers in the ledger of --resume")
-    parser.add_argument("--clips", type=int, default=1000, help="of --build")
+    parser.add_argument("--clips", type=int, default=1000, help="of --build and --again")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--only", default="", help="clients, with commas")
     parser.add_argument("--write", type=Path, help="page that takes the figures, as docs/engine.md")
     parser.add_argument("--json", action="store_true")
-    for name in ("kill", "scale", "resume", "limit", "steady", "faults", "build"):
+    for name in ("kill", "scale", "resume", "limit", "steady", "faults", "build", "again"):
         parser.add_argument(f"--{name}", action="store_const", const=name, dest="trial")
     args = parser.parse_args()
     found = trials(args)[args.trial]() if args.trial else compared(args)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from engine import cores, once
@@ -21,9 +22,9 @@ BUILD = """
 import json, sys, time
 from pathlib import Path
 from datagen.build import Config, build
-audio, url, out = sys.argv[1:]
+audio, url, out, ledger = sys.argv[1:]
 counts = build(Config(source="folder", model="stub", audio=Path(audio), base_url=url, out=Path(out),
-                      captions_per_clip=2, questions_per_clip=2, readings=3))
+                      ledger=Path(ledger), captions_per_clip=2, questions_per_clip=2, readings=3))
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps({**counts, "peak_mb": int(peak.split()[1]) / 1024, "cpu_seconds": time.process_time()}))
 """
@@ -31,16 +32,14 @@ print(json.dumps({**counts, "peak_mb": int(peak.split()[1]) / 1024, "cpu_seconds
 
 def build(clips: int, prompts: int = 3000, in_flight: int = 256) -> dict[str, Any]:
     """One build between two runs of the engine alone."""
-    server, client = cores()
-    pinned = [] if client is None else ["taskset", "-c", str(client)]
+    server, _ = cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_clips(folder / "clips", clips)
         with serving("model_server:item", core=server, latency_ms=50) as url:
             before = once("datagen", sys.executable, url, prompts, in_flight)
         with serving("world:respond", core=server, latency_ms=50) as url:
-            call = [*pinned, sys.executable, "-c", BUILD, str(folder / "clips"), url, str(folder / "run")]
-            told = json.loads(subprocess.run(call, stdout=subprocess.PIPE, check=True, text=True).stdout)
+            told = _run(folder, "run", url)
             seen = counters(url)
         with serving("model_server:item", core=server, latency_ms=50) as url:
             after = once("datagen", sys.executable, url, prompts, in_flight)
@@ -60,3 +59,32 @@ def build(clips: int, prompts: int = 3000, in_flight: int = 256) -> dict[str, An
         "paid_twice": calls - seen["unique"],
         "ok": told["seconds"] * rate / calls <= 1.3,
     }
+
+
+def again(clips: int, times: int = 3) -> dict[str, Any]:
+    """Builds in new folders on the ledger of one that is done: nothing is sent, every answer is looked up."""
+    with tempfile.TemporaryDirectory() as name, serving("world:respond", core=cores()[0], latency_ms=0) as url:
+        folder = Path(name)
+        write_clips(folder / "clips", clips)
+        _run(folder, "run", url)
+        calls = counters(url)["requests"]
+        runs = [_run(folder, f"again{number}", url) for number in range(times)]
+        sent = counters(url)["requests"] - calls
+    cpu = median(run["cpu_seconds"] for run in runs)
+    return {
+        "clips": clips,
+        "answers": calls,
+        "sent": sent,
+        "cpu_seconds": round(cpu, 2),
+        "cpu_ms_per_answer": round(1000 * cpu / calls, 3),
+        "ok": sent == 0,
+    }
+
+
+def _run(folder: Path, name: str, url: str) -> dict[str, Any]:
+    """One build of the clips in `folder`, on a core of its own, with the one ledger there."""
+    core = cores()[1]
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    call = [sys.executable, "-c", BUILD, folder / "clips", url, folder / name, folder / "ledger.sqlite"]
+    out = subprocess.run([*pinned, *map(str, call)], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return dict(json.loads(out))

@@ -113,10 +113,10 @@ from datagen.llm.ledger import Row
 path, rows, missing = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 ledger = Ledger(path)
 client = Client(Endpoint(MODEL, "http://127.0.0.1:9"), ledger)
+sampling = Sampling(max_tokens=256)
 def requests():
     for prompt in prompts(rows + missing):
-        message = [{"role": "user", "content": prompt}]
-        yield Request(message, "write#1", schema=ITEM, sampling=Sampling(max_tokens=256))
+        yield Request([{"role": "user", "content": prompt}], "write#1", schema=ITEM, sampling=sampling)
 if sys.argv[5] == "fill":
     batch = []
     for number, request in enumerate(requests()):
@@ -129,19 +129,27 @@ if sys.argv[5] == "fill":
             batch = []
     ledger._commit(batch) if batch else None
 else:
+    cpu = time.process_time()
+    for _ in requests():
+        pass
+    making = time.process_time() - cpu
     started = time.monotonic()
     cpu = time.process_time()
     left = sum(not known for known in client.known(requests()))
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     cpu = time.process_time() - cpu
     seconds = time.monotonic() - started
-    print(json.dumps({"left": left, "seconds": seconds, "cpu_seconds": cpu, "rss_mb": int(peak.split()[1]) / 1024}))
+    print(json.dumps({"left": left, "seconds": seconds, "cpu_seconds": cpu, "making_requests": making,
+                      "rss_mb": int(peak.split()[1]) / 1024}))
 ledger.close()
 """
 
 
 def resume(rows: int, missing: int = 1000) -> dict[str, Any]:
-    """How long it takes to find what is left to ask, with `rows` answers in the ledger."""
+    """How long it takes to find what is left to ask, with `rows` answers in the ledger.
+
+    `making_requests` of the `cpu_seconds` are spent on prompts and Requests.
+    """
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "-c", RESUME, str(Path(__file__).parent / "clients"), f"{folder}/ledger.sqlite"]
         subprocess.run([*call, str(rows), str(missing), "fill"], check=True)

@@ -77,6 +77,16 @@ def test_an_answer_is_asked_once_ever(serve, run):
     assert server.stats()["requests"] == 1
 
 
+def test_answers_that_are_known_are_read_together(serve, run, ledger):
+    server = serve()
+    requests = [request(f"q{i}") for i in range(300)]
+    run(server, ask(*requests))
+    statements: list[str] = []
+    ledger._read.set_trace_callback(statements.append)
+    assert all(answer.cached for answer in run(server, ask(*requests, *requests)))
+    assert len(statements) == 1 and server.stats()["requests"] == 300
+
+
 def test_equal_questions_under_way_are_asked_once(serve, run):
     server = serve(latency=0.05)
     answers = run(server, ask(*[request()] * 20, request("other")))

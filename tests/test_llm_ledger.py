@@ -104,6 +104,61 @@ def test_totals_over_all_keys_and_runs(ledger, tmp_path):
     other.close()
 
 
+def look_up(ledger: Ledger, *names: tuple[str, int]) -> list[Row | None]:
+    async def run():
+        return await asyncio.gather(*(ledger.look_up(*name) for name in names))
+
+    return asyncio.run(run())
+
+
+def test_what_is_looked_up_in_one_turn_is_one_statement_and_finds_what_get_finds(tmp_path, ledger):
+    put(ledger, *(row(f"k{i}", limit, finish=("stop", "length")[i % 2]) for i in range(400) for limit in (50, 100)))
+    put(ledger, *(row(f"bad{i}", error="refused") for i in range(9)))
+    names = [(f"{kind}{i}", limit) for kind in ("k", "bad", "none'\"é") for i in range(400) for limit in (50, 60, 100)]
+    statements: list[str] = []
+    ledger._read.set_trace_callback(statements.append)
+    found = look_up(ledger, *names, *names)
+    assert len(statements) == 1
+    assert found == [one and one._replace(request="") for one in (ledger.get(*name) for name in names)] * 2
+    assert 0 < found.count(None) < len(found)
+
+
+def test_what_another_process_committed_and_what_the_base_holds_is_looked_up(tmp_path):
+    base, other = Ledger(tmp_path / "base.sqlite"), Ledger(tmp_path / "ledger.sqlite")
+    put(base, row("both", text="base"), row("base"))
+    base.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite", base=tmp_path / "base.sqlite")
+    found = look_up(ledger, ("both", 100), ("base", 100))
+    assert found == [one._replace(request="") for one in (row("both", text="base"), row("base"))]
+    put(other, row("both", text="ours"))
+    found = look_up(ledger, ("both", 100), ("base", 100), ("none", 100))
+    assert [one and one.text for one in found] == ["ours", "t", None]
+    ledger.close()
+    other.close()
+
+
+def test_a_look_up_takes_one_turn_of_the_loop_and_may_be_cancelled(ledger):
+    put(ledger, row())
+
+    async def run():
+        gone, found = ledger.look_up("k", 100), ledger.look_up("k", 100)
+        gone.cancel()
+        await asyncio.sleep(0)
+        assert found.done() and gone.cancelled()
+        return await ledger.look_up("k", 100)
+
+    assert asyncio.run(run()) == row()._replace(request="")
+
+
+def test_a_look_up_that_cannot_read_says_so_to_each_that_waits(ledger):
+    ledger.close()
+
+    async def run():
+        return await asyncio.gather(ledger.look_up("a", 1), ledger.look_up("b", 1), return_exceptions=True)
+
+    assert all(isinstance(error, LedgerError) and str(ledger.path) in str(error) for error in asyncio.run(run()))
+
+
 def test_rows_are_committed_in_groups(ledger):
     statements: list[str] = []
     ledger._connection.set_trace_callback(statements.append)

@@ -17,8 +17,8 @@ from datagen.llm.sender import Sender
 __all__ = ["Client", "Sends"]
 
 
-LOOKED_UP = 100
-"""Requests that are looked up in the ledger together."""
+LOOKED_UP = 10_000
+"""Requests that `Client.known` looks up in the ledger together."""
 
 
 class Sends(Protocol):
@@ -109,9 +109,10 @@ class Client:
         canonical = request.canonical(self.identity)
         name = digest(canonical), request.sampling.max_tokens
         while True:
-            if (row := self._known(name)) is not None:
+            if (row := self._stands(name, await self._ledger.look_up(*name))) is not None:
                 self.stats.cached += 1
                 return row, True
+            # Whoever asked before is here still: it ends in a turn of the loop after that in which its row is seen.
             if (asking := self._asking.get(name)) is None:
                 return await self._lead(request, name, canonical), False
             await asyncio.wait([asking])
@@ -125,16 +126,13 @@ class Client:
             # An error stands too, unless it is to be retried.
             held = set() if self._retry_failed else self._ledger.holds(names)
             open_ = [name for name in names if name not in held]
-            rows = zip(open_, self._ledger.outlines(open_), strict=True)
+            rows = zip(open_, self._ledger.find(open_), strict=True)
             held.update(name for name, row in rows if self._stands(name, row) is not None)
             yield from (name in held for name in names)
 
     async def close(self) -> None:
         """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""
         await self._sender.close()
-
-    def _known(self, name: tuple[str, int]) -> Row | None:
-        return self._stands(name, self._ledger.get(*name))
 
     def _stands(self, name: tuple[str, int], row: Row | None) -> Row | None:
         if row is not None and row.error is not None and self._retry_failed and name not in self._retried:

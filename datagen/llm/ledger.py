@@ -3,9 +3,9 @@
     answers(key, max_tokens, run, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request)
 
 WAL, a writer thread with its own connection, and group commit: the first row of a quiet time is committed at once,
-the rows that follow within 5 ms or up to 100 of them together. Reads come from the loop's thread. Several processes
-may share a file; of two answers to one question the first one committed stands. A damaged file is mended when it is
-opened next (`datagen.llm.ledger_file`).
+the rows that follow within 5 ms or up to 100 of them together. Reads come from the loop's thread, and what is looked
+up in one turn of the loop is one statement. Several processes may share a file; of two answers to one question the
+first one committed stands. A damaged file is mended when it is opened next (`datagen.llm.ledger_file`).
 
 `max_tokens` stands beside the key. An answer that ended by itself serves any limit that it fits; one that was cut off,
 or refused, serves only the limit that it was asked with. Both stay, so runs with two limits never pay in turns.
@@ -36,9 +36,11 @@ BATCH = 100
 COLUMNS = "key, max_tokens, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request"
 INSERT = f"INSERT INTO answers ({COLUMNS}, run) VALUES "
 PLACES = "(" + ", ".join("?" * 11) + ")"
-OUTLINE = f"SELECT {COLUMNS.removesuffix(', text, request')} FROM answers"
-HELD = "SELECT key, max_tokens FROM answers"
 SELECT = f"SELECT {COLUMNS} FROM answers WHERE key = ?"
+# The keys come as a list in JSON: one statement for any number of them, which is prepared once.
+KEYS = "(SELECT key AS place, value FROM json_each(?)) CROSS JOIN answers ON key = value"
+FIND = f"SELECT {COLUMNS.removesuffix('request')} '' FROM {KEYS}"
+HELD = f"SELECT json_group_array(place) FROM {KEYS} AND max_tokens = ?"
 TOTALS = "SELECT count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost), count(cost) FROM answers"
 
 
@@ -86,6 +88,11 @@ class _Put:
     done: asyncio.Future[Row]
 
 
+class _Sought(NamedTuple):
+    name: tuple[str, int]
+    row: asyncio.Future[Row | None]
+
+
 class Ledger:
     """Opens or creates the file at `path`; `run` marks the rows that are put, for `totals(run=…)`.
 
@@ -100,6 +107,7 @@ class Ledger:
         self._read = connect(self.path)
         self._connection = connect(self.path)
         self._base = unchanging(base) if base else None
+        self._sought: list[_Sought] = []
         self._waiting: list[_Put] = []
         self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
@@ -120,24 +128,37 @@ class Ledger:
             raise self._error(error) from None
         return _serving(rows, max_tokens)
 
-    def holds(self, names: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Of many (key, limit) those with a row of this very limit, which serves them: the index alone is read."""
-        marks = ",".join("?" * len(names))
-        try:
-            return set(self._read.execute(f"{HELD} WHERE key IN ({marks})", [key for key, _ in names])) & set(names)
-        except sqlite3.Error as error:
-            raise self._error(error) from None
+    def look_up(self, key: str, max_tokens: int) -> asyncio.Future[Row | None]:
+        """`find` in the next turn of the loop, together with all else that is looked up in this one."""
+        loop = asyncio.get_running_loop()
+        if not self._sought:
+            loop.call_soon(self._look)
+        row: asyncio.Future[Row | None] = loop.create_future()
+        self._sought.append(_Sought((key, max_tokens), row))
+        return row
 
-    def outlines(self, names: Sequence[tuple[str, int]]) -> list[Row | None]:
-        """`get` for many (key, limit) at once, a tenth of a statement each; the rows are without their texts."""
-        marks = ",".join("?" * len(names))
-        found: dict[str, list[Row]] = {}
+    def find(self, names: Sequence[tuple[str, int]]) -> list[Row | None]:
+        """`get` for many (key, limit) in one statement; the rows are without their requests. Raises LedgerError."""
+        keys = {key for key, _ in names}
         try:
-            for values in self._read.execute(f"{OUTLINE} WHERE key IN ({marks})", [key for key, _ in names]):
-                found.setdefault(values[0], []).append(Row._make((*values, "", "")))
+            found = _found(self._read, keys)
+            if self._base and (lacking := keys - found.keys()):
+                found |= _found(self._base, lacking)
         except sqlite3.Error as error:
             raise self._error(error) from None
         return [_serving(found.get(key, ()), limit) for key, limit in names]
+
+    def holds(self, names: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Of many (key, limit) those with a row of this very limit, which serves them: the index alone is read."""
+        held: set[tuple[str, int]] = set()
+        for limit in {limit for _, limit in names}:
+            keys = sorted(key for key, its in names if its == limit)  # neighbours share a page of the index
+            try:
+                ((places,),) = self._read.execute(HELD, (json.dumps(keys), limit)).fetchall()
+            except sqlite3.Error as error:
+                raise self._error(error) from None
+            held.update((keys[place], limit) for place in json.loads(places))
+        return held
 
     def describe(self, key: str) -> dict[str, Any] | None:
         """What was asked and answered, ready for JSON, for whoever inspects a run; None when there is no such key."""
@@ -212,6 +233,17 @@ class Ledger:
         if self._base:
             self._base.close()
 
+    def _look(self) -> None:
+        sought, self._sought = [one for one in self._sought if not one.row.done()], []
+        try:
+            rows = self.find([one.name for one in sought])
+        except LedgerError as error:
+            for one in sought:
+                one.row.set_exception(error)
+        else:
+            for one, row in zip(sought, rows, strict=True):
+                one.row.set_result(row)
+
     def _flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -261,6 +293,13 @@ class Ledger:
 
     def _error(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(f"ledger {self.path}: {error}: {cure(error, self.path)}; what is committed stands")
+
+
+def _found(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for values in connection.execute(FIND, (json.dumps(list(keys)),)):
+        found.setdefault(values[0], []).append(Row._make(values))
+    return found
 
 
 def _serving(rows: Iterable[Row], limit: int | None) -> Row | None:
