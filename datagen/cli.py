@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterable
@@ -29,6 +30,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+DISK = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "make room"}
+DISK |= {errno.EACCES: "make it writable", errno.EPERM: "make it writable", errno.EROFS: "make it writable"}
+DISK |= {errno.EIO: "see to the disk", errno.ESTALE: "see to the disk", errno.EMFILE: "raise `ulimit -n`"}
+"""What may happen to files at any moment, and is no fault of ours → the cure."""
+
+
+FILES = 10_240
+"""Open files, the most that every system grants; many begin with 256 or 1,024."""
 
 
 def shown(text: str) -> str:
@@ -83,7 +94,7 @@ def prices(text: str | None) -> tuple[float, float] | None:
         return None
     try:
         prompt, completion = map(float, text.split(","))
-        if not (0 <= prompt < float("inf") and 0 <= completion < float("inf")):
+        if not (0 <= prompt <= 1e9 and 0 <= completion <= 1e9):
             raise ValueError
     except ValueError:
         raise UsageError(
@@ -810,8 +821,22 @@ def deafen() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def make_ready() -> None:
+    """Room for a connection for each request under way, and standard streams also where the shell closed them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard) if hard >= 0 else FILES, hard))
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # else a table gets the number, and what is said to it
+        continue
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> None:
     """Entry point of the `datagen` command."""
+    make_ready()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -835,10 +860,10 @@ def main() -> None:
         say(f"datagen: {error}")
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK:
             raise
         why = os.strerror(error.errno)  # Arrow puts words of its own around it
-        say(f"datagen: {error.filename or 'disk'}: {why}: make room; the same command goes on where it was")
+        say(f"datagen: {error.filename or 'disk'}: {why}: {DISK[error.errno]}; the same command goes on where it was")
         sys.exit(1)
     except Exception as error:
         wrong = getattr(error, "format_message", None)  # of typer's errors, whose classes moved between its versions

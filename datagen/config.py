@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +24,12 @@ __all__ = ["Config", "filter_factory", "probe_factories", "public", "restored"]
 
 ROLES = ("captioner", "writer", "reader", "second_reader", "policy")
 WAYS = ("online", "batch")
+RANGES = {
+    "captions_per_clip": (1, 1_000), "questions_per_clip": (1, 1_000), "readings": (1, 1_000),
+    "policy_samples": (1, 10_000), "limit": (1, inf), "target": (1, inf), "workers": (1, inf), "batch_rows": (1, inf),
+    "in_flight": (1, 1_000_000), "max_cost": (0, 1e9), "patience": (0, inf),
+}  # fmt: skip
+"""Field → least and most; above the most nothing ends, as all that belongs to a clip is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +86,13 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "language", language.name(self.language))
-        for name, least in (
-            ("captions_per_clip", 1),
-            ("questions_per_clip", 1),
-            ("readings", 1),
-            ("policy_samples", 1),
-            ("limit", 1),
-            ("target", 1),
-            ("workers", 1),
-            ("batch_rows", 1),
-            ("in_flight", 1),
-        ):
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
-        for name in ("max_cost", "patience"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:  # NaN too
-                raise UsageError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+            if value is not None and not least <= value <= most:  # NaN too
+                told = f"at most {most:,.0f}" if value > most else f"{least} or more"
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give {told}")
+        if self.ledger is not None and not self.ledger.name:
+            raise UsageError(f"--ledger {str(self.ledger)!r}: is a folder: give a file")
         if self.shard is not None and self.shard != "{}/{}".format(*self.part):
             raise UsageError(f"--shard {self.shard}: write it {'{}/{}'.format(*self.part)}")
         if self.engine not in ("local", "ray"):
@@ -224,7 +220,7 @@ def check_transport(ways: Mapping[str, str], poll: float, roles: Iterable[str] =
             raise UsageError(f"--transport {role}={way}: no such role: use {', '.join(roles)}")
         if way not in WAYS:
             raise UsageError(f"--transport {way!r}: use {' or '.join(WAYS)}")
-    if not poll > 0:
+    if not 0 < poll < inf:
         raise UsageError(f"--batch-poll {poll}: give more than 0 seconds")
 
 

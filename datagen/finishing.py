@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Spent", "about", "done_before", "finish", "leave_shard"]
 
+SHOWN = 500
+"""Characters of an example of what failed: errors quote what models said, which may be a book."""
+
 
 def about(
     config: Config, source: Source, clients: Mapping[str, Client], fingerprints: Mapping[str, Any]
@@ -139,7 +142,7 @@ def count(
         "calls": spent.calls,
         "cost_usd": round(spent.cost_usd, 6),
         "seconds": round(time.monotonic() - spent.started, 2),
-        "examples": [f"{clip}: {reason}: {error}" for clip, reason, error in islice(told, 10)],
+        "examples": [f"{clip}: {reason}: {error}"[:SHOWN] for clip, reason, error in islice(told, 10)],
     }
 
 

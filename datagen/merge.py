@@ -23,7 +23,7 @@ from datagen.judging import judge
 from datagen.llm import Ledger, Usage
 from datagen.plugins import Context
 from datagen.prompts import Prompts
-from datagen.records import canonical
+from datagen.records import canonical, schema
 from datagen.rows import some
 from datagen.run import TABLES, Run, Spool, opened
 
@@ -124,8 +124,7 @@ def gathered(runs: Sequence[Path]) -> list[Shard]:
             raise UsageError(f"{path}: shard {shard.name} once more, after {found[index].path}: give each shard once")
         if shard.state.get("status") != "shard":
             raise UsageError(f"{path}: shard {shard.name} is not done: give the same `datagen build` again, then merge")
-        if not shard.ledger.is_file():
-            raise UsageError(f"{shard.ledger}: no such file: bring the ledger of shard {shard.name} along with its run")
+        check_files(shard)
         for key, (one, other) in differences(first.state, shard.state):
             raise UsageError(f"{path}: not of the build of {first.path}: {key} was {one} there, here {other}")
         found[index] = shard
@@ -133,6 +132,23 @@ def gathered(runs: Sequence[Path]) -> list[Shard]:
     if missing:
         raise UsageError(f"shard {some(missing)} is missing: build it, and give its folder too")
     return [found[index] for index in range(number)]
+
+
+def check_files(shard: Shard) -> None:
+    """Raises UsageError for a ledger or a table that was left behind, or arrived in part."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not shard.ledger.is_file() or not shard.ledger.stat().st_size:
+        raise UsageError(f"{shard.ledger}: not there, or empty: bring the ledger of shard {shard.name} along with it")
+    for record, name in TABLES.items():
+        file = shard.path / f"{name}.parquet"
+        try:
+            whole = pq.read_schema(file).equals(schema(record))
+        except (OSError, pa.ArrowInvalid):
+            whole = False
+        if not whole:
+            raise UsageError(f"{file}: not there, or no whole table of a shard: copy shard {shard.name} again")
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:

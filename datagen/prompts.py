@@ -233,7 +233,7 @@ def draft(item: Any) -> Draft:
     wrong = item.get("distractors")
     if not isinstance(wrong, list) or not all(isinstance(text, str) for text in wrong):
         raise Unusable("missing_field", f"distractors {json.dumps(wrong)[:100]} is no list of texts")
-    distractors = tuple(" ".join(text.split()) for text in wrong)
+    distractors = tuple(map(_tidied, wrong))
     if any(not text for text in (texts["question"], texts["answer"], *distractors)):
         raise Unusable("empty_text", "the question or a choice is empty")
     if len(distractors) != CHOICES - 1:
@@ -251,7 +251,13 @@ def _text(item: Mapping[str, Any], name: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
         raise Unusable("missing_field", f"{name} {json.dumps(value)[:100]} is no text")
-    return " ".join(value.split())
+    return _tidied(value)
+
+
+def _tidied(text: str) -> str:
+    """Single spaces; half of a surrogate pair, which JSON can hold and no table can, becomes U+FFFD: broken text."""
+    text = " ".join(text.split())
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 # ── readings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -333,7 +339,7 @@ def parse_distractors(text: str, number: int) -> tuple[str, ...]:
         raise Unusable("missing_field", f"distractors {json.dumps(found)[:100]} is no list of texts")
     if len(found) != number:
         raise Unusable("number_of_choices", f"{len(found)} distractors instead of {number}")
-    return tuple(" ".join(choice.split()) for choice in found)
+    return tuple(map(_tidied, found))
 
 
 def _first_object(text: str, name: str) -> dict[str, Any]:

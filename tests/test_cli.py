@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +39,7 @@ def here(tmp_path, monkeypatch):
 
 
 BUILD = ("build", "--source", "demo", "--limit", "1")
+MODEL = (*BUILD, "--model", "m", "--base-url")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,11 @@ BUILD = ("build", "--source", "demo", "--limit", "1")
         ((*BUILD, "--limit", "0"), "--limit 0: give 1 or more"),
         ((*BUILD, "--patience", "nan"), "--patience nan: give 0 or more"),
         ((*BUILD, "--max-cost", "-1"), "--max-cost -1.0: give 0 or more"),
+        ((*BUILD, "--max-cost", "inf"), "--max-cost inf: give at most 1,000,000,000"),
+        ((*BUILD, "--price", "1e300,1"), "--price '1e300,1': give two numbers"),
+        ((*BUILD, "--in-flight", "9" * 20), "--in-flight 99999999999999999999: give at most 1,000,000"),
+        ((*BUILD, "--captions-per-clip", "10" * 5), "--captions-per-clip 1010101010: give at most 1,000"),
+        ((*BUILD, "--batch-poll", "inf"), "--batch-poll inf: give more than 0 seconds"),
         ((*BUILD, "--captioner", ","), "--captioner ',': names none"),
         ((*BUILD, "--captioner", "nope"), "unknown captioner 'nope'"),
         ((*BUILD, "--filters", "nope"), "unknown filter 'nope'"),
@@ -65,6 +75,11 @@ BUILD = ("build", "--source", "demo", "--limit", "1")
         ((*BUILD, "--out", "afile"), "--out afile: File exists"),
         ((*BUILD, "--out", "music"), "but no run.json: choose an empty folder"),
         ((*BUILD, "--ledger", "music"), "ledger music cannot be opened"),
+        ((*BUILD, "--ledger", ""), "--ledger '.': is a folder"),
+        ((*MODEL, "http://127.0.0.1:99999/v1"), "--base-url 'http://127.0.0.1:99999/v1' is no http address"),
+        ((*MODEL, "http://127.0.0.1:port/v1"), "is no http address"),
+        ((*MODEL, "http://exa mple/v1"), "is no http address"),
+        ((*MODEL, "http://me:secret@[::1/v1"), "--base-url 'http://…' is no http address"),
         (("inspect", "music"), "Missing argument 'id'"),
         (("inspect", "music", "x"), "music: holds no run.json"),
         (("export", "music", "--out", "x"), "Missing option '--format'"),
@@ -155,6 +170,44 @@ def test_a_folder_whose_path_is_not_utf8_is_refused(here, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "build", "--source", "folder", "--audio", ".", "--out", here / "r")
     assert (code, err.count("\n")) == (2, 1), err
     assert r"\udcff: the path is not UTF-8" in err
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_shell_closed_is_no_file_of_the_run(here, closed):
+    words = [*BUILD[:3], "--limit", "8", "--out", "r", "--json"]
+    build = shlex.join([sys.executable, "-c", "from datagen.cli import main; main()", *words])
+    done = subprocess.run(f"{build} {closed}", shell=True, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [json.loads(line)["clips"] for line in done.stdout.splitlines()] == ([8] if closed == "2>&-" else [])
+    assert json.loads((here / "r/run.json").read_text())["status"] == "done"
+
+
+def test_files_are_opened_as_many_as_the_system_grants(here):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    code = "import resource, sys; from datagen.cli import main\ntry: main()\n"
+    code += "finally: print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "list", "exports"], capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)),
+    )  # fmt: skip
+    assert int(done.stdout.split()[-1]) == min(cli.FILES, hard)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "No space left on device: make room"),
+        (errno.EROFS, "Read-only file system: make it writable"),
+        (errno.EMFILE, "Too many open files: raise `ulimit -n`"),
+    ],
+)
+def test_what_happens_to_files_is_told_in_one_line(here, monkeypatch, capsys, number, says):
+    def broken(config):
+        raise OSError(number, os.strerror(number), "r/run.json.tmp")
+
+    monkeypatch.setattr("datagen.build.build", broken)
+    told = f"datagen: r/run.json.tmp: {says}; the same command goes on where it was\n"
+    assert call(monkeypatch, capsys, *BUILD) == (1, "", told)
 
 
 def test_a_second_ctrl_c_still_ends_with_a_word(here, monkeypatch, capsys):

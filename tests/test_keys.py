@@ -33,6 +33,21 @@ def test_a_key_is_read_from_the_variable_or_from_the_file_that_another_names(tmp
     assert key_of("X_API_KEY") == "sk-first"
 
 
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfsk-of-notepad\r\n", b"sk-of-notepad"])
+def test_a_file_of_windows_is_read(content, tmp_path, monkeypatch):
+    (tmp_path / "key").write_bytes(content)
+    monkeypatch.setenv("X_API_KEY_FILE", str(tmp_path / "key"))
+    assert key_of("X_API_KEY") == "sk-of-notepad"
+
+
+@pytest.mark.parametrize("file", ["empty", "/dev/zero"])
+def test_a_file_without_a_key_is_named(file, tmp_path, monkeypatch):
+    (tmp_path / "empty").write_text(" \n")
+    monkeypatch.setenv("X_API_KEY_FILE", str(tmp_path / file))
+    with pytest.raises(UsageError, match=rf"^\$X_API_KEY_FILE .*{file}: holds no key"):
+        key_of("X_API_KEY")
+
+
 @pytest.mark.parametrize("text", ["two words", "a\nX-Header: b", "schlüssel"])
 def test_what_is_no_key_is_told_without_it(text, monkeypatch):
     monkeypatch.setenv("X_API_KEY", text)

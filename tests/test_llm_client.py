@@ -284,6 +284,30 @@ def test_a_filtered_or_refused_answer_is_a_refusal_for_good(serve, run):
         interpret(Reply(200, body, "http://x"))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"usage": {"prompt_tokens": -5}},
+        {"usage": {"completion_tokens": 2**63}},
+        {"usage": {"completion_tokens": 1e308}},
+        {"usage": {"prompt_tokens": "many"}},
+        {"choices": [{"message": {"content": "a"}, "finish_reason": {"a": 1}}]},
+        {"choices": [{"message": {"content": "a"}, "finish_reason": 3}]},
+    ],
+)
+def test_a_reply_with_values_that_are_none_is_tried_again(wrong):
+    whole = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}
+    assert interpret(Reply(200, json.dumps(whole).encode(), "http://x")).text == "a"
+    with pytest.raises(TransientError, match="answered 200 without a chat completion"):
+        interpret(Reply(200, json.dumps(whole | wrong).encode(), "http://x"))
+
+
+def test_an_answer_that_no_limit_allows_is_none(serve, run):
+    error = run(serve(responder=lambda body: "x" * 1_000_001), ask(request()))[0]
+    assert isinstance(error, PermanentError)
+    assert str(error).endswith("answered with 1000001 characters") and len(error.raw) < 1000
+
+
 def test_a_request_that_alone_is_refused_is_given_up_after_the_patience(serve, run):
     server = serve(latency=0.02)
     first: list[int] = []
@@ -450,6 +474,41 @@ def test_preflight_names_an_address_where_nothing_answers(run):
         run(f"http://127.0.0.1:{closed_port()}", preflight)
     with pytest.raises(UsageError, match="write it like"):
         run("127.0.0.1:8000", preflight)
+
+
+SLOW = """
+import asyncio, sys, threading, time
+main, call = threading.get_ident(), asyncio.BaseEventLoop.call_soon_threadsafe
+def slow(*words, **more):
+    call(*words, **more)
+    for _ in range(0 if threading.get_ident() == main else 200):  # each a moment in which the interpreter may end
+        time.sleep(0.001)
+asyncio.BaseEventLoop.call_soon_threadsafe = slow
+from datagen.errors import UsageError
+from datagen.llm import Client, Endpoint, Ledger
+async def ask(client):
+    try:
+        await client.preflight()
+    except UsageError:
+        sys.exit(2)
+    finally:
+        await client.close()
+asyncio.run(ask(Client(Endpoint("m", sys.argv[1]), Ledger(sys.argv[2]))))
+"""
+
+
+def test_a_thread_that_still_wakes_the_loop_does_not_abort_the_process_that_ends(tmp_path):
+    url = f"http://127.0.0.1:{closed_port()}"
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW, url, tmp_path / "ledger.sqlite"], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+def test_preflight_says_that_a_proxy_stands_between(run, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    with pytest.raises(UsageError, match=r"no server answers at http://example.invalid/v1 \(.*, by the proxy of"):
+        run("http://example.invalid/v1", preflight)
 
 
 def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(serve, run, monkeypatch):

@@ -166,6 +166,12 @@ def test_rows_are_committed_in_groups(ledger):
     assert 10 <= len(statements) <= 40
 
 
+@pytest.mark.parametrize("wrong", [row(made=2**63), row(text="\ud800")])
+def test_what_no_column_takes_ends_the_run_in_place_of_waiting_for_ever(ledger, wrong):
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite: .*what is committed stands"):
+        asyncio.run(asyncio.wait_for(asyncio.to_thread(put, ledger, wrong), 20))
+
+
 def test_a_cancelled_put_is_committed(ledger):
     trouble: list[object] = []
 

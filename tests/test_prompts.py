@@ -13,7 +13,9 @@ from datagen.prompts import (
     Unusable,
     describe,
     draft,
+    parse_answer,
     parse_caption,
+    parse_distractors,
     parse_questions,
     planned,
     schema,
@@ -154,6 +156,17 @@ def test_answers_without_questions(text):
     with pytest.raises(ValueError, match="no whole JSON list"):
         parse_questions(text)
     assert time.perf_counter() - started < 60
+
+
+def test_half_a_surrogate_pair_is_broken_text_and_no_error():
+    said = json.dumps(
+        {"questions": [{**GOOD, "question": "a \ud83d b \U0001f600", "distractors": ["\udc00", "x", "y"]}]}
+    )
+    [item] = parse_questions(said)
+    found = draft(item)
+    assert (found.question, found.distractors[0]) == ("a \ufffd b \U0001f600", "\ufffd")
+    assert parse_answer(r'{"answer": "a\ud800"}') == "a\ufffd"
+    assert parse_distractors(r'{"distractors": ["\ud800", "b"]}', 2) == ("\ufffd", "b")
 
 
 def test_a_draft_is_tidied():

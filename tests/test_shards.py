@@ -242,9 +242,23 @@ def test_a_merge_overwrites_no_other_run(shards, whole, tmp_path):
 def test_a_shard_without_its_ledger_is_refused(shards, tmp_path):
     lonely = changed(shards[1], tmp_path / "s", lambda state: None)
     (lonely / "ledger.sqlite").unlink()
-    with pytest.raises(UsageError, match=r"ledger\.sqlite: no such file"):
+    with pytest.raises(UsageError, match=r"ledger\.sqlite: not there, or empty"):
         merge([shards[0], lonely, shards[2]], tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("file", ["captions.parquet", "questions.parquet", "rejected.parquet", "ledger.sqlite"])
+@pytest.mark.parametrize("what", ["gone", "cut off", "another"])
+def test_a_shard_of_which_a_file_is_not_whole_is_refused(shards, tmp_path, file, what):
+    broken = changed(shards[1], tmp_path / "s", lambda state: None)
+    content = (broken / file).read_bytes()
+    (broken / file).unlink()
+    if what == "cut off":
+        (broken / file).write_bytes(content[: len(content) // 2] if file != "ledger.sqlite" else b"")
+    if what == "another":
+        shutil.copy(broken / "verdicts.parquet", broken / file)
+    with pytest.raises(UsageError, match=rf"{file}: not there, or|is no ledger"):
+        merge([shards[0], broken, shards[2]], tmp_path / "m")
 
 
 def test_the_command_line_says_what_is_wrong_in_a_line(shards, tmp_path):

@@ -122,6 +122,18 @@ def test_what_a_model_said_is_no_path_and_runs_nowhere(run):
     assert "alert(1)" not in asked
 
 
+def test_an_error_that_quotes_a_book_is_cut_where_it_is_an_example(serve, tmp_path):
+    write_clips(tmp_path / "clips", 2)
+    server = serve(lambda body: "[" * 20_000)
+    counts = build(
+        Config(
+            source="folder", audio=tmp_path / "clips", out=tmp_path / "run", model="stub", base_url=server.url,
+            captions_per_clip=1, questions_per_clip=2,
+        )
+    )  # fmt: skip
+    assert counts["failed"] and max(map(len, counts["examples"])) <= 500
+
+
 # ── names of files ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

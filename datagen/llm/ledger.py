@@ -256,7 +256,7 @@ class Ledger:
         while (batch := self._queue.get()) is not None:
             try:
                 rows = self._commit([put.row for put in batch])
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter: a value that no column takes
                 self._broken = self._error(error)
                 self._answer(batch, None)
             else:
@@ -291,7 +291,7 @@ class Ledger:
             else:
                 put.done.set_result(rows[number])
 
-    def _error(self, error: sqlite3.Error) -> LedgerError:
+    def _error(self, error: Exception) -> LedgerError:
         return LedgerError(f"ledger {self.path}: {error}: {cure(error, self.path)}; what is committed stands")
 
 

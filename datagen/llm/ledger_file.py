@@ -36,7 +36,7 @@ WHERE answers.error IS NOT NULL
 """
 
 
-def cure(error: sqlite3.Error, path: Path) -> str:
+def cure(error: Exception, path: Path) -> str:
     """What to do about an error of the ledger at `path`. A damaged one is marked, so that `mend` mends it."""
     text = str(error)
     if "full" in text or "disk I/O" in text:

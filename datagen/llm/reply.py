@@ -13,6 +13,10 @@ __all__ = ["Completion", "Misaddressed", "Refused", "Reply", "Unsupported", "int
 
 SHOWN = 300
 """Characters of a server's message that an error line repeats."""
+LONGEST = 1_000_000
+"""Characters of an answer; no limit of tokens that is asked for allows as many."""
+MOST = 2**31
+"""Tokens of a request; more is no count."""
 WAIT = (429, 503, 529)
 TRANSIENT = (408, 409, 425)
 
@@ -104,17 +108,20 @@ def _completion(reply: Reply) -> Completion:
         message = choice["message"]
         text, finish = message.get("content"), choice.get("finish_reason") or "stop"
         usage = body.get("usage") or {}
-        completion = Completion(
-            text or "", finish, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        )
+        used, made = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        if not (0 <= used < MOST and 0 <= made < MOST and isinstance(finish, str)):
+            raise ValueError
+        completion = Completion(text or "", finish, used, made)
         refusal = message.get("refusal")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, OverflowError, LookupError, TypeError, AttributeError):
         raw = reply.body.decode(errors="replace")
         raise TransientError(f"{reply.url} answered 200 without a chat completion: {_line(raw)}", raw) from None
     if finish == "content_filter" or (refusal and not text):
         raise PermanentError(f"{reply.url} filtered the answer: {_line(refusal or finish)}", str(refusal or text or ""))
     if not isinstance(completion.text, str):
         raise TransientError(f"{reply.url} answered with content that is no text", reply.body.decode(errors="replace"))
+    if len(completion.text) > LONGEST:
+        raise PermanentError(f"{reply.url} answered with {len(completion.text)} characters", completion.text[:SHOWN])
     return completion
 
 

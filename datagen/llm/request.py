@@ -66,7 +66,10 @@ def public_name(text: str) -> str:
     An id like `owner/name` and a path below the working directory stay as they are.
     """
     if re.match(r"(?!file:)[a-z][a-z0-9+.-]*://", text):
-        address = urlsplit(text)
+        try:
+            address = urlsplit(text)
+        except ValueError:  # a bracket that is not closed: nobody can tell where a user ends
+            return f"{text.partition('://')[0]}://…"
         return urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment=""))
     is_path = re.match(r"file:|[~./\\]|[A-Za-z]:[\\/]", text)
     return re.split(r"[/\\]", text.rstrip("/\\"))[-1] if is_path else text

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import sys
+import threading
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, Any
@@ -18,6 +21,7 @@ import orjson
 from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import Cause, RequestError, RequestTimeoutError
+from pyreqwest.http import Url
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
@@ -130,6 +134,7 @@ class Http:
         if self._client is not None:
             await self._client.close()
             self._client = None
+            _settle()
 
     async def preflight(self) -> None:
         """Ask the server what it serves, within 5 s. Raises UsageError, one line.
@@ -140,10 +145,12 @@ class Http:
             async with asyncio.timeout(PREFLIGHT / 2):
                 replies = [(base, *await self._get_models(base)) for base in self._bases]
         except (RequestError, TimeoutError) as error:
+            from urllib.request import getproxies
+
             reason = self._reason(error) if isinstance(error, RequestError) else f"nothing within {PREFLIGHT / 2:g} s"
-            raise UsageError(
-                f"no server answers at {public_name(self.endpoint.base_url)} ({reason}): start it or pass --base-url"
-            ) from None
+            proxy = "" if self.endpoint.local or not getproxies() else ", by the proxy of the environment"
+            name = public_name(self.endpoint.base_url)
+            raise UsageError(f"no server answers at {name} ({reason}{proxy}): start it or pass --base-url") from None
         for base, status, body in replies:
             if status in (401, 403):
                 raise UsageError(self._no_entry(base, status))
@@ -210,10 +217,25 @@ def _entry(endpoint: Endpoint) -> tuple[dict[str, str], tuple[str, ...]]:
     return {}, ()
 
 
+def _settle() -> None:
+    """Wait, a second at most, until reqwest's thread has left Python, which it enters to wake the event loop.
+
+    Where the interpreter ends meanwhile, the process dies by SIGABRT in place of its exit code.
+    """
+    ours = {thread.ident for thread in threading.enumerate()}
+    end = time.monotonic() + 1.0
+    while sys._current_frames().keys() - ours and time.monotonic() < end:
+        time.sleep(0.001)
+
+
 def _bases(base_url: str) -> list[str]:
     """Both readings of a base URL, the likelier first, without the user that it may name."""
-    parts = urlsplit(base_url.rstrip("/").removesuffix("/chat/completions"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        scheme = Url(base_url).scheme
+        parts = urlsplit(base_url.rstrip("/").removesuffix("/chat/completions"))
+    except ValueError:  # no number as port, a host that cannot be one
+        scheme = ""
+    if scheme not in ("http", "https") or not parts.hostname:
         shown = public_name(base_url)
         raise UsageError(f"--base-url {shown!r} is no http address: write it like http://127.0.0.1:8000/v1")
     if parts.query or parts.fragment:
