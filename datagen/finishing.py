@@ -87,9 +87,10 @@ def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent)
     failed = failures.filter(~pl.col("reason").is_in(LEFT_OUT))
     for record in (Clip, Caption, Question):
         spool.keep(record)
-    run.write(Verdict, judged.verdicts)
-    run.write(Failure, pl.concat([failures, judged.dropped], how="vertical_relaxed"))
-    judged.verdicts = judged.dropped = failures.clear()  # written; what follows needs the memory
+    run.write(Verdict, judged.verdicts.tables())
+    run.write(Failure, [failures, judged.dropped])
+    judged.verdicts.clear()  # written; what follows needs the memory
+    judged.dropped = failures.clear()
     card = describe(config, run, judged, spent.usage)
     write_dataset(judged.kept, run.path / "dataset", card)
     rejected = {step["filter"]: step["reasons"] for step in judged.funnel if step["reasons"]}

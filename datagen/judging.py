@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,48 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-__all__ = ["Judged", "judge"]
+__all__ = ["Judged", "Verdicts", "judge"]
+
+SLICE = 20_000
+"""Verdicts that stand as rows at a time."""
+
+
+class Verdicts:
+    """What every filter says of the questions put to it, in the order of the call; a fifth of the memory of a table."""
+
+    def __init__(self, ids: pl.Series) -> None:
+        self._ids = ids
+        self._said: list[tuple[str, pl.Series, pl.DataFrame]] = []
+
+    def add(self, name: str, rows: pl.Series, found: pl.DataFrame) -> None:
+        """`found`: the verdicts of filter `name` on the questions at `rows` of all."""
+        import polars as pl
+
+        blank = [column for column in ("score", "low", "high") if found[column].null_count() == found.height]
+        blank += [] if found["keys"].list.len().sum() else ["keys"]
+        named = pl.col("reason").cast(pl.Enum(found["reason"].drop_nulls().unique().sort()))
+        said = [column for column in schema(Verdict).names if column not in ("question_id", "filter", *blank)]
+        self._said.append((name, rows, found.select(said).with_columns(named)))
+
+    def tables(self) -> Iterator[pl.DataFrame]:
+        """All verdicts in order, in the columns of their table."""
+        import polars as pl
+
+        none = pl.lit(None, pl.Float64)
+        blank = {"score": none, "keys": pl.lit([], pl.List(pl.String)), "low": none, "high": none}
+        for name, rows, found in self._said:
+            for start in range(0, rows.len(), SLICE):
+                part = found[start : start + SLICE].with_columns(
+                    pl.col("reason").cast(pl.String),
+                    question_id=self._ids.gather(rows[start : start + SLICE]),
+                    filter=pl.lit(name),
+                    **{column: value for column, value in blank.items() if column not in found.columns},
+                )
+                yield part.select(schema(Verdict).names)
+
+    def clear(self) -> None:
+        """Lets go of all."""
+        self._said.clear()
 
 
 @dataclass
@@ -25,7 +67,7 @@ class Judged:
 
     kept: pl.DataFrame
     """The dataset's columns and `split`."""
-    verdicts: pl.DataFrame
+    verdicts: Verdicts
     dropped: pl.DataFrame
     """Rows of `rejected.parquet`."""
     funnel: list[dict[str, Any]]
@@ -35,10 +77,11 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
     """Puts the filters to all questions, in the order of the call; a question leaves at the first that drops it."""
     import polars as pl
 
-    alive, probed = questions_with_captions(spool), spool.read(Verdict)
-    verdicts, dropped, funnel = [], [], []
+    alive = questions_with_captions(spool)
+    rows, verdicts = pl.int_range(alive.height, dtype=pl.UInt32, eager=True), Verdicts(alive["id"])
+    dropped, funnel = [], []
     for name, value in config.chain.items():
-        found, notes = verdicts_of(name, value, context, alive, probed)
+        found, notes = verdicts_of(name, value, context, alive, spool)
         if found is None:
             funnel.append({"filter": name, "in": alive.height, "out": alive.height, "reasons": {}} | notes)
             continue
@@ -51,8 +94,9 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
         )
         step = {"filter": name, "in": alive.height, "out": alive.height - out.height, "reasons": reasons(out)}
         funnel.append(step | notes)
-        alive = alive.filter(found["keep"])
-        verdicts.append(found.drop("error"))
+        verdicts.add(name, rows, found)
+        if out.height:
+            alive, rows = alive.filter(found["keep"]), rows.filter(found["keep"])
         dropped.append(rejected_rows(out))
     if config.target and alive.height > config.target:
         alive, surplus = to_target(alive, config)
@@ -62,14 +106,14 @@ def judge(config: Config, context: Context, spool: Spool) -> Judged:
         dropped.append(rejected_rows(surplus))
     return Judged(
         kept=finished_questions(alive, config),
-        verdicts=pl.concat([probed.clear(), *verdicts], how="vertical_relaxed"),
+        verdicts=verdicts,
         dropped=pl.concat([spool.read(Failure).clear(), *dropped], how="vertical_relaxed"),
         funnel=funnel,
     )
 
 
 def verdicts_of(
-    name: str, value: str | None, context: Context, alive: pl.DataFrame, probed: pl.DataFrame
+    name: str, value: str | None, context: Context, alive: pl.DataFrame, spool: Spool
 ) -> tuple[pl.DataFrame | None, dict[str, Any]]:
     """What one filter says of `alive`, in its order, with `error`, and what the funnel says beside the counts.
 
@@ -87,7 +131,8 @@ def verdicts_of(
         if notes := getattr(judge, "notes", {}):
             said = {"notes": notes}
     else:
-        found = probe_verdicts(alive, probed.filter(pl.col("filter") == name), measure=name in MEASURES)
+        probed = spool.scan(Verdict).filter(pl.col("filter") == name).collect()
+        found = probe_verdicts(alive, probed, measure=name in MEASURES)
     none = pl.lit(None, pl.Float64)
     blank = {"keys": pl.lit([], pl.List(pl.String)), "low": none, "high": none, "error": pl.lit("")}
     found = found.with_columns(**{column: value for column, value in blank.items() if column not in found.columns})

@@ -205,18 +205,31 @@ class Run:
 
         return int(pq.read_metadata(self.path / f"{TABLES[record]}.parquet").num_rows)
 
-    def write(self, record: type, table: pl.DataFrame) -> None:
-        """Replaces one table of the run; columns and types as in `records.schema(record)`."""
+    def write(self, record: type, tables: Iterable[pl.DataFrame]) -> None:
+        """Replaces one table of the run by `tables`, one after another; columns and types as in `schema(record)`."""
         import pyarrow.parquet as pq
 
         kind = schema(record)
         final = self.path / f"{TABLES[record]}.parquet"
         temporary = final.with_name(final.name + ".tmp")
         with pq.ParquetWriter(temporary, kind, compression="zstd") as out:
-            for start in range(0, max(table.height, 1), ROWS_A_GROUP):
-                part = table.select(kind.names).slice(start, ROWS_A_GROUP)
-                out.write_table(part.to_arrow().cast(kind), row_group_size=ROWS_A_GROUP)
+            for group in _in_groups(tables):
+                out.write_table(group.select(kind.names).rechunk().to_arrow().cast(kind), row_group_size=ROWS_A_GROUP)
         temporary.replace(final)
+
+
+def _in_groups(tables: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The rows of all tables, as many as a row group holds at a time."""
+    import polars as pl
+
+    waiting = pl.DataFrame()
+    for table in tables:
+        waiting = pl.concat([waiting, table], how="vertical_relaxed") if waiting.height else table
+        while waiting.height > ROWS_A_GROUP:
+            yield waiting.head(ROWS_A_GROUP)
+            waiting = waiting.slice(ROWS_A_GROUP)
+    if waiting.height:
+        yield waiting
 
 
 def _short(value: Any) -> str:
@@ -298,6 +311,12 @@ class Spool:
         import polars as pl
 
         return pl.read_parquet(sorted(self.folder.glob(f"{TABLES[record]}-*.parquet")))
+
+    def scan(self, record: type) -> pl.LazyFrame:
+        """Likewise, read when it is collected."""
+        import polars as pl
+
+        return pl.scan_parquet(sorted(self.folder.glob(f"{TABLES[record]}-*.parquet")))
 
     def keep(self, record: type) -> None:
         """Makes the rows of the closed segments the run's table."""

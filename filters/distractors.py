@@ -31,6 +31,8 @@ TOKEN = re.compile(r"(?<!\w)-?\d+(?:[.,:/]\d+)*%?|[\w#♯♭+'°]+|&")
 """A word or a number as a choice has it: "F#" is not "F", "0.5" not "5"."""
 ORDERED = frozenset(("then", "before", "after", "followed", "than", "to", "from", "into", "only", "just", "without"))
 """Words that make the order, or the rest of a choice, matter."""
+SLICE = 50_000
+"""Questions whose words are looked at together."""
 FEATURES = {
     "article": r"^(?:an?|the|[Aa]n?|[Tt]he)\s",
     "figure": r"^[^\n]*\d",
@@ -55,8 +57,9 @@ class Distractors:
         """See `datagen.filters.Filter`."""
         import polars as pl
 
-        odd = odd_one_out(table)
-        rows = candidates(table)
+        parts = list(table.select("answer", "choices").iter_slices(SLICE)) or [table]
+        odd, may_be = pl.concat(map(odd_one_out, parts)), pl.concat(map(candidates, parts))
+        rows = may_be.arg_true()
         some = table.select("question", "choices", "answer", "generator")[rows]
         found = [likeness(*row) for row in some.iter_rows()]
         reason = pl.Series([reason for reason, _ in found], dtype=pl.String)
@@ -82,7 +85,7 @@ def odd_one_out(table: pl.DataFrame) -> pl.Series:
 
 
 def candidates(table: pl.DataFrame) -> pl.Series:
-    """Rows in which two words of the choices begin alike, or that have numbers as words: all that may be alike."""
+    """Whether two words of the choices begin alike, or one is a number: of all rows whose choices may be alike."""
     import polars as pl
 
     lines = folded(pl.col("choices").list.join("\n", ignore_nulls=True))
@@ -93,7 +96,7 @@ def candidates(table: pl.DataFrame) -> pl.Series:
     )
     numbers = lines.str.contains(r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|once|twice)\b")
     alike = (begun.list.n_unique() < begun.list.len()) | (numbers & lines.str.contains(r"\d"))
-    return table.select(alike.fill_null(False)).to_series().arg_true()
+    return table.select(alike.fill_null(False)).to_series()
 
 
 def likeness(question: str | None, choices: Sequence[str], answer: str, generator: str) -> tuple[str, float]:

@@ -25,6 +25,8 @@ NEAR = 0.8
 
 The answer's words are part of it because "which comes first" and "which comes last" differ in one word of many.
 """
+SLICE = 50_000
+"""Questions whose words are looked at together."""
 PAIRS = 20_000_000
 """Pairs looked at together; bounds the memory when one clip has very many questions."""
 
@@ -48,9 +50,8 @@ class Duplicates:
 
         clip = clip_key(table)
         words = word_sets(table)
-        number = table.select(
-            clip=clip, text=key(pl.col("question").fill_null("")), words=words.hash()
-        ).with_row_index()
+        text = pl.concat([texts(part) for part in table.select("question").iter_slices(SLICE)] or [texts(table)])
+        number = pl.DataFrame({"clip": clip, "text": text, "words": words.hash()}).with_row_index()
         origin = number.select(pl.col("index").first().over("clip", "text")).to_series().to_numpy()
         stands = number.select(pl.col("index").first().over("clip", "words")).to_series().to_numpy()
         alone = np.flatnonzero(stands == np.arange(table.height))
@@ -68,13 +69,20 @@ class Duplicates:
 
 
 def clip_key(table: pl.DataFrame) -> pl.Series:
-    """What names the audio of each row: its hash where there is one, else the clip's id."""
+    """A number for the audio of each row: one for equal hashes where there are hashes, else for equal clip ids."""
     import polars as pl
 
-    if "sha256" not in table.columns:
-        return table["clip_id"]
-    known = pl.col("sha256").fill_null("") != ""
-    return table.select(pl.when(known).then("sha256").otherwise("clip_id"))["sha256"]
+    named = pl.col("clip_id")
+    if "sha256" in table.columns:
+        named = pl.when(pl.col("sha256").fill_null("") != "").then("sha256").otherwise("clip_id")
+    return table.select(clip=named.cast(pl.Categorical)).to_series().to_physical()
+
+
+def texts(table: pl.DataFrame) -> pl.Series:
+    """A hash of each question, equal where they count as equal."""
+    import polars as pl
+
+    return table.select(text=key(pl.col("question").fill_null("")).hash())["text"]
 
 
 def word_sets(table: pl.DataFrame) -> pl.Series:
@@ -82,18 +90,38 @@ def word_sets(table: pl.DataFrame) -> pl.Series:
     import numpy as np
     import polars as pl
 
+    parts = [coded_words(part) for part in table.select("question", "answer").iter_slices(SLICE)]
+    every = pl.concat([pl.Series(dtype=pl.UInt32), *(coded.to_physical() for _, coded in parts)])
+    rarity = np.argsort(np.argsort(np.bincount(every.to_numpy()), kind="stable"), kind="stable").astype(np.uint64)
+    sets = [_sets(counts, rarity[coded.to_physical().to_numpy()]) for counts, coded in parts]
+    return pl.concat([pl.Series(dtype=pl.List(pl.UInt32)), *sets])
+
+
+def coded_words(table: pl.DataFrame) -> tuple[np.ndarray, pl.Series]:
+    """The number of words of question and answer in each row, (rows,), and all of them (categorical).
+
+    The numbers of categories mean the same in several such series as long as one of them lives.
+    """
+    import numpy as np
+    import polars as pl
+
     answer = word_lists(pl.col("answer").fill_null("")).list.eval("= " + pl.element())
-    both = table.select(words=pl.concat_list(word_lists(pl.col("question").fill_null("")), answer)).with_row_index(
-        "row"
-    )
-    long = both.explode("words", empty_as_null=False, keep_nulls=False)
-    coded = long["words"].cast(pl.Categorical).to_physical().to_numpy()
-    rarity = np.argsort(np.argsort(np.bincount(coded), kind="stable"), kind="stable")
-    pairs = (long["row"].to_numpy().astype(np.uint64) << np.uint64(32)) | rarity[coded].astype(np.uint64)
-    sets = pl.Series(pairs).unique().sort().to_numpy()  # numpy's own takes 20 times as long
-    rows, numbers = (sets >> np.uint64(32)).astype(np.uint32), sets.astype(np.uint32)
-    grouped = pl.DataFrame({"row": rows, "words": numbers}).group_by("row", maintain_order=True).agg("words")
-    return both.select("row").join(grouped, on="row", how="left", maintain_order="left")["words"].fill_null([])
+    lists = table.select(words=pl.concat_list(word_lists(pl.col("question").fill_null("")), answer))["words"]
+    counts = lists.list.len().to_numpy().astype(np.int64)
+    return counts, lists.explode(empty_as_null=False, keep_nulls=False).cast(pl.Categorical)
+
+
+def _sets(counts: np.ndarray, numbers: np.ndarray) -> pl.Series:
+    """The distinct `numbers` (uint64) of each row in order, `counts` of which belong to it (list[u32])."""
+    import numpy as np
+    import polars as pl
+
+    rows = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    sets = pl.Series((rows << np.uint64(32)) | numbers).unique().sort().to_numpy()  # numpy's own takes 20 times as long
+    table = pl.DataFrame({"row": (sets >> np.uint64(32)).astype(np.uint32), "words": sets.astype(np.uint32)})
+    grouped = table.group_by("row", maintain_order=True).agg("words")
+    each = pl.DataFrame({"row": np.arange(len(counts), dtype=np.uint32)})
+    return each.join(grouped, on="row", how="left", maintain_order="left")["words"].fill_null([])
 
 
 def near_pairs(clip: pl.Series, words: pl.Series, near: float) -> pl.DataFrame:

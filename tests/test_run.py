@@ -95,7 +95,7 @@ def test_every_table_round_trips_through_its_schema(tmp_path):
     spool.add(records)
     spool.close_segment()
     for record in (Question, Verdict, Failure, Clip):
-        run.write(record, spool.read(record))
+        run.write(record, [spool.read(record)])
         assert run.read(record).columns == schema(record).names
     assert json.loads(run.read(Question)["provenance"][0]) == QUESTION.provenance
     assert run.read(Failure)["question"].to_list() == [None]
