@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ class Config:
         chosen = self.captioner or ("transformers" if here else "openai" if listener else "labels,acoustic")
         return named_values("captioner", "MODEL", chosen.split(","))
 
-    @property
+    @cached_property
     def chain(self) -> dict[str, str | None]:
         """Filters in order, each with its value; None where it has none."""
         return named_values("filters", "VALUE", self.filters)

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Answerable", "problem"]
 
 RULES = (
-    *(Rule(reason, "choices", pattern(lists, whole=True)) for reason, lists in EMPTY_CHOICES.items()),
-    Rule("unanswerable_question", "question", pattern(EMPTY_QUESTIONS)),
+    *(
+        Rule(reason, "choices", pattern(lists, whole=True), pattern(lists, whole=True, ascii=True))
+        for reason, lists in EMPTY_CHOICES.items()
+    ),
+    Rule("unanswerable_question", "question", pattern(EMPTY_QUESTIONS), pattern(EMPTY_QUESTIONS, ascii=True)),
 )
 
 

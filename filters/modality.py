@@ -23,8 +23,8 @@ __all__ = ["QUOTED", "Modality", "problem"]
 QUOTED = 7
 """Words in a row that an answer may not have from a caption, when no other choice does."""
 RULES = (
-    Rule("seen_in_question", "question", pattern(SEEN), harmless=pattern({"en": HEARD})),
-    Rule("seen_in_choice", "choices", pattern(SEEN_IN_CHOICES)),
+    Rule("seen_in_question", "question", pattern(SEEN), pattern(SEEN, ascii=True), harmless=pattern({"en": HEARD})),
+    Rule("seen_in_choice", "choices", pattern(SEEN_IN_CHOICES), pattern(SEEN_IN_CHOICES, ascii=True)),
 )
 
 

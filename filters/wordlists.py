@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datagen.language import code
 
 __all__ = [
-    "ASKING", "EMPTY_CHOICES", "EMPTY_QUESTIONS", "HEARD", "LANGUAGES", "NEGATION", "NUMBERS", "SEEN", "SEEN_IN_CHOICES",
+    "ASKING", "EMPTY_CHOICES", "EMPTY_QUESTIONS", "HEARD", "LANGUAGES", "NEGATION", "NUMBERS", "OTHER_LETTERS", "SEEN", "SEEN_IN_CHOICES",
     "STOP", "pattern", "unlisted",
 ]  # fmt: skip
 
@@ -20,6 +20,9 @@ LANGUAGES = ("en", "de", "fr", "es", "ru", "zh", "ja", "ko")
 """Languages with lists."""
 INSIDE = ("zh", "ja", "ko")
 """Languages whose words are looked for anywhere, since no space (or an ending) stands beside them."""
+
+OTHER_LETTERS = ("ru", "zh", "ja", "ko")
+"""Languages of which no entry matches a text in ASCII."""
 
 # ── modality: what is seen or read, not heard ────────────────────────────────────────────────────────────────────────
 
@@ -218,13 +221,16 @@ NUMBERS = {
 """English words of number → figures."""
 
 
-def pattern(lists: Mapping[str, tuple[str, ...]], *, whole: bool = False) -> str:
+def pattern(lists: Mapping[str, tuple[str, ...]], *, whole: bool = False, ascii: bool = False) -> str:
     """One expression for all languages of `lists`, for Python's `re` and polars alike.
 
-    `whole`: an entry has to fill a whole line, but for punctuation at its ends.
+    `whole`: an entry has to fill a whole line, but for punctuation at its ends. `ascii`: for text in ASCII alone, in
+    which languages of OTHER_LETTERS are not found.
     """
     parts = []
     for language, entries in lists.items():
+        if ascii and language in OTHER_LETTERS:
+            continue
         joined = "|".join(entries)
         parts.append(f"(?:{joined})" if whole or language in INSIDE else rf"\b(?:{joined})\b")
     found = "|".join(parts)

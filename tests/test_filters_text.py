@@ -17,6 +17,14 @@ from datagen.filters.grounded import Grounded, support
 from datagen.filters.modality import Modality
 from datagen.filters.readings import orders
 from datagen.filters.wellformed import Wellformed
+from datagen.filters.wordlists import (
+    EMPTY_CHOICES,
+    EMPTY_QUESTIONS,
+    OTHER_LETTERS,
+    SEEN,
+    SEEN_IN_CHOICES,
+    pattern,
+)  # fmt: skip
 from datagen.llm import Client, Endpoint, Ledger
 from datagen.plugins import Context
 from datagen.prompts import Prompts
@@ -312,3 +320,40 @@ def test_questions_that_are_not_read(serve, probe):
 def test_no_reader_named():
     with pytest.raises(UsageError, match="--reader-model"):
         Consistency(CONTEXT)
+
+
+def needs_other_letters(tree) -> bool:
+    """Whether every text that a parsed expression matches holds a character that is not ASCII."""
+    return any(needs(kind, value) for kind, value in tree)
+
+
+def needs(kind, value) -> bool:
+    match str(kind):
+        case "LITERAL":
+            return value > 127
+        case "IN":
+            return all(str(part) == "LITERAL" and code > 127 for part, code in value)
+        case "BRANCH":
+            return all(map(needs_other_letters, value[1]))
+        case "SUBPATTERN":
+            return needs_other_letters(value[-1])
+        case "MAX_REPEAT":
+            return value[0] > 0 and needs_other_letters(value[2])
+    return False
+
+
+LISTS = [SEEN, SEEN_IN_CHOICES, EMPTY_QUESTIONS, *EMPTY_CHOICES.values()]
+
+
+def test_no_text_in_ascii_holds_a_word_of_the_languages_with_other_letters():
+    entries = [entry for lists in LISTS for language in OTHER_LETTERS for entry in lists[language]]
+    assert len(entries) > 100
+    assert [entry for entry in entries if not needs_other_letters(re._parser.parse(entry))] == []
+    assert not needs_other_letters(re._parser.parse("(?:не )?знаю|n/?a"))
+
+
+@pytest.mark.parametrize("lists", LISTS)
+def test_what_is_looked_for_in_ascii_is_all_of_the_other_languages(lists):
+    spoken = {language: entries for language, entries in lists.items() if language not in OTHER_LETTERS}
+    assert pattern(lists, ascii=True) == pattern(spoken)
+    assert len(pattern(lists, ascii=True)) < len(pattern(lists))
