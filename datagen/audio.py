@@ -23,6 +23,7 @@ import math
 import os
 import stat
 import threading
+import wave
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -161,11 +162,18 @@ def sha256(audio: Audio) -> str:
 
 
 def encode(audio: Audio, format: Literal["wav", "flac", "mp3"] = "wav") -> bytes:
-    """A mono 16 kHz 16-bit file in memory; equal audio gives equal bytes (with one version of libsndfile)."""
+    """A mono 16 kHz 16-bit file in memory; equal audio gives equal bytes (FLAC and MP3: with one libsndfile)."""
+    file = io.BytesIO()
+    if format == "wav":  # the same bytes as libsndfile's, in a tenth of its time for a short clip
+        with wave.open(file, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(RATE)
+            out.writeframes(_pcm16(audio).tobytes())
+        return file.getvalue()
     import soundfile
 
-    subtype = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III"}[format]
-    file = io.BytesIO()
+    subtype = {"flac": "PCM_16", "mp3": "MPEG_LAYER_III"}[format]
     soundfile.write(file, _pcm16(audio), RATE, format=format.upper(), subtype=subtype)
     return file.getvalue()
 

@@ -591,3 +591,11 @@ def test_a_part_of_audio_is_hashed_once_and_named_as_any_other(tmp_path, monkeyp
     monkeypatch.setattr("datagen.llm.request.hashed", lambda data: pytest.fail("hashed again"))
     assert Request([{"role": "user", "content": [part]}], "caption#1").key("stub") == names[0]
     assert orjson.dumps(part) == orjson.dumps(plain)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3201])
+def test_a_wav_has_the_bytes_that_libsndfile_writes(samples):
+    audio = Audio(np.random.default_rng(1).uniform(-1, 1, (1, samples)).astype(np.float32), RATE, RATE, 1)
+    file = io.BytesIO()
+    soundfile.write(file, module._pcm16(audio), RATE, format="WAV", subtype="PCM_16")
+    assert encode(audio, "wav") == file.getvalue()
