@@ -1,4 +1,7 @@
-"""What `datagen build` is asked for: the fields are the flags of the command line, and a file's keys."""
+"""What `datagen build` is asked for: the fields are the flags of the command line, and a file's keys.
+
+`ClientOptions`, how models are asked, is shared with `datagen eval`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from datagen import language
@@ -18,23 +21,66 @@ from datagen.filters import DEFAULT, FILTERS, PROBES
 from datagen.plugins import resolve
 from datagen.records import MEASURES
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Config", "filter_factory", "probe_factories", "public", "restored"]
+__all__ = ["ClientOptions", "Config", "filter_factory", "probe_factories", "public", "restored"]
 
 ROLES = ("captioner", "writer", "reader", "second_reader", "policy")
 WAYS = ("online", "batch")
 RANGES = {
     "captions_per_clip": (1, 1_000), "questions_per_clip": (1, 1_000), "readings": (1, 1_000),
-    "policy_samples": (1, 10_000), "limit": (1, inf), "target": (1, inf), "workers": (1, inf), "batch_rows": (1, inf),
-    "in_flight": (1, 1_000_000), "max_cost": (0, 1e9), "patience": (0, inf),
+    "policy_samples": (1, 10_000), "samples": (1, inf), "max_tokens": (1, inf), "limit": (1, inf), "target": (1, inf),
+    "workers": (1, inf), "batch_rows": (1, inf), "in_flight": (1, 1_000_000), "max_cost": (0, 1e9),
+    "patience": (0, inf),
 }  # fmt: skip
-"""Field → least and most; above the most nothing ends, as all that belongs to a clip is held in memory."""
+"""Field of build or eval → least, most; above the most nothing ends, as all of a clip is held in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How models are asked, and for how much money."""
+
+    ledger: Path | None = None
+    max_cost: float | None = None
+    price: tuple[float, float] | None = None
+    patience: float = 300.0
+    transport: str = "online"
+    batch_rows: int = 50_000
+    batch_poll: float = 30.0
+    retry_failed: bool = False
+
+    def check_options(self, roles: Iterable[str]) -> None:
+        """Raises UsageError for a value that cannot be, and for a role that is none of `roles`."""
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name, None)
+            if value is not None and not least <= value <= most:  # NaN too
+                told = f"at most {most:,.0f}" if value > most else f"{least} or more"
+                raise UsageError(f"--{name.replace('_', '-')} {value}: give {told}")
+        if self.ledger is not None and not self.ledger.name:
+            raise UsageError(f"--ledger {str(self.ledger)!r}: is a folder: give a file")
+        if not 0 < self.batch_poll < inf:
+            raise UsageError(f"--batch-poll {self.batch_poll}: give more than 0 seconds")
+        for role, way in self.transports.items():
+            if role and role not in roles:
+                raise UsageError(f"--transport {role}={way}: no such role: use {', '.join(roles)}")
+            if way not in WAYS:
+                raise UsageError(f"--transport {way!r}: use {' or '.join(WAYS)}")
+
+    @property
+    def transports(self) -> dict[str, str]:
+        """Role → `online` or `batch`; under "" that of the roles that are not named."""
+        found = named_values("transport", "WAY", self.transport.split(","))
+        general = [name for name, way in found.items() if way is None]
+        if len(general) > 1:
+            both = f"{general[0]} and {general[1]}"
+            raise UsageError(f"--transport {self.transport!r}: names {both} for all roles: give one of them")
+        return {"": general[0] if general else "online"} | {role: way for role, way in found.items() if way is not None}
+
+    def by_batch(self, role: str) -> bool:
+        """Whether the model of a role is asked by the Batch API."""
+        return self.transports.get(role, self.transports[""]) == "batch"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ClientOptions):
     """What `datagen build` was asked for; the fields are the flags of the command line."""
 
     source: str
@@ -72,28 +118,14 @@ class Config:
     split: float = 0.1
     seed: int = 0
     workers: int | None = None
-    ledger: Path | None = None
     in_flight: int = 256
-    max_cost: float | None = None
-    price: tuple[float, float] | None = None
-    patience: float = 300.0
-    transport: str = "online"
-    batch_rows: int = 50_000
-    batch_poll: float = 30.0
-    retry_failed: bool = False
     engine: str = "local"
     shard: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "language", language.name(self.language))
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:  # NaN too
-                told = f"at most {most:,.0f}" if value > most else f"{least} or more"
-                raise UsageError(f"--{name.replace('_', '-')} {value}: give {told}")
-        if self.ledger is not None and not self.ledger.name:
-            raise UsageError(f"--ledger {str(self.ledger)!r}: is a folder: give a file")
+        self.check_options(ROLES)
         if self.shard is not None and self.shard != "{}/{}".format(*self.part):
             raise UsageError(f"--shard {self.shard}: write it {'{}/{}'.format(*self.part)}")
         if self.engine not in ("local", "ray"):
@@ -104,7 +136,6 @@ class Config:
             raise UsageError(
                 f"--target {self.target}: what is kept is known only after the merge of the shards: use --limit"
             )
-        check_transport(self.transports, self.batch_poll)
         if not self.captioners:
             raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
         if self.second_reader_model and not (self.reader_model or self.model):
@@ -159,11 +190,6 @@ class Config:
         return not (url or os.environ.get("OPENAI_BASE_URL")) and Path(model).expanduser().is_dir()
 
     @property
-    def transports(self) -> dict[str, str]:
-        """Role → `online` or `batch`; under "" that of the roles that are not named."""
-        return transports(self.transport)
-
-    @property
     def writers(self) -> tuple[str, ...]:
         """Names, in order."""
         generated = self.generator or ("llm" if self.model else "rules")
@@ -203,26 +229,6 @@ def named_values(flag: str, value: str, items: Iterable[str]) -> dict[str, str |
             raise UsageError(f"--{flag} {item!r}: names no {value}: use {name}={value}, or {name} alone")
         found[name] = given or None
     return found
-
-
-def transports(text: str) -> dict[str, str]:
-    """`batch`, or `writer=batch,reader=online` → role → way; under "" the way of the roles that are not named."""
-    found = named_values("transport", "WAY", text.split(","))
-    general = [name for name, way in found.items() if way is None]
-    if len(general) > 1:
-        raise UsageError(f"--transport {text!r}: names {general[0]} and {general[1]} for all roles: give one of them")
-    return {"": general[0] if general else "online"} | {role: way for role, way in found.items() if way is not None}
-
-
-def check_transport(ways: Mapping[str, str], poll: float, roles: Iterable[str] = ROLES) -> None:
-    """Raises UsageError for a role or a way that is not known."""
-    for role, way in ways.items():
-        if role and role not in roles:
-            raise UsageError(f"--transport {role}={way}: no such role: use {', '.join(roles)}")
-        if way not in WAYS:
-            raise UsageError(f"--transport {way!r}: use {' or '.join(WAYS)}")
-    if not 0 < poll < inf:
-        raise UsageError(f"--batch-poll {poll}: give more than 0 seconds")
 
 
 def filter_factory(name: str) -> Any:

@@ -155,9 +155,8 @@ def server(config: Config, role: str, model: str, url: str | None) -> Endpoint:
     base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     # A server that is named apart never gets the key of another.
     key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
-    batch = config.transports.get(role, config.transports[""]) == "batch"
     price_in, price_out = config.price or (None, None)
-    return Endpoint(model, base, config.model_revision, key, price_in, price_out, batch=batch)
+    return Endpoint(model, base, config.model_revision, key, price_in, price_out, batch=config.by_batch(role))
 
 
 def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint | str, *, audio: bool) -> Client:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.clips import Clips
-from datagen.config import check_transport, transports
+from datagen.config import ClientOptions
 from datagen.errors import UsageError
 from datagen.eval import BENCHMARKS, Benchmark, judging
 from datagen.eval.asking import CAPTION, CONDITIONS, HEARING, STYLES, Asking, Item, items_of, parse_orders
@@ -29,7 +29,7 @@ __all__ = ["Config", "Parts", "described", "make_parts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(ClientOptions):
     """The options of one evaluation, as the command line names them."""
 
     benchmark: str
@@ -52,16 +52,9 @@ class Config:
     judge_model: str | None = None
     judge_url: str | None = None
     check_batch: int | None = None
-    ledger: Path | None = None
-    max_cost: float | None = None
-    price: tuple[float, float] | None = None
-    patience: float = 300.0
-    transport: str = "online"
-    batch_rows: int = 50_000
-    batch_poll: float = 30.0
-    retry_failed: bool = False
 
     def __post_init__(self) -> None:
+        self.check_options(("model", "judge"))
         for name in self.conditions:
             if name not in CONDITIONS:
                 raise UsageError(f"--condition {name!r}: use {', '.join(CONDITIONS)}")
@@ -70,21 +63,12 @@ class Config:
         parse_orders(self.orders)
         if self.prompt not in STYLES:
             raise UsageError(f"--prompt {self.prompt!r}: use {', '.join(STYLES)}")
-        for flag, value in (
-            ("samples", self.samples),
-            ("max-tokens", self.max_tokens),
-            ("limit", self.limit),
-            ("batch-rows", self.batch_rows),
-        ):
-            if value is not None and value < 1:
-                raise UsageError(f"--{flag} {value}: give a number from 1 on")
         if self.hearing and self.audio is None:
             raise UsageError(f"--condition {self.hearing[0]} needs the clips: add --audio DIR, or use none or caption")
         if self.submission and not self.submission.parent.is_dir():
             raise UsageError(f"--submission {self.submission}: no folder {self.submission.parent}: make it first")
         if bool(self.judge_model) != bool(self.judge_url):
             raise UsageError("--judge-model and --judge-url belong together: give both, or neither")
-        check_transport(self.transports, self.batch_poll, ("model", "judge"))
         if self.base_url and self.check_batch:
             raise UsageError("--check-batch: the batches of a server are its own: leave it out with --base-url")
 
@@ -92,11 +76,6 @@ class Config:
     def conditions(self) -> list[str]:
         """In the order of the call."""
         return [name.strip() for name in self.condition.split(",") if name.strip()]
-
-    @property
-    def transports(self) -> dict[str, str]:
-        """Role (model, judge) → `online` or `batch`; under "" that of the role that is not named."""
-        return transports(self.transport)
 
     @property
     def hearing(self) -> list[str]:
@@ -225,7 +204,7 @@ def served(
     config: Config, role: str, endpoint: Endpoint, ledger: Ledger, stats: Stats, budget: Budget | None = None
 ) -> Client:
     """The client of a role's server, by the way that `--transport` says."""
-    endpoint = replace(endpoint, batch=config.transports.get(role, config.transports[""]) == "batch")
+    endpoint = replace(endpoint, batch=config.by_batch(role))
     return server_client(
         endpoint, ledger, budget=budget, stats=stats, patience=config.patience, retry_failed=config.retry_failed,
         batch_rows=config.batch_rows, batch_poll=config.batch_poll,

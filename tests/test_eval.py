@@ -402,13 +402,17 @@ def quiz_number(body):
         ({"condition": "none,none"}, "name each condition once"),
         ({"orders": "shuffle:0"}, "--orders 'shuffle:0': use original, circular or shuffle:K"),
         ({"prompt": "haiku"}, "--prompt 'haiku': use omni-r1, r1-aqa, letters"),
-        ({"samples": 0}, "--samples 0: give a number from 1 on"),
+        ({"samples": 0}, "--samples 0: give 1 or more"),
         ({"audio": None}, "--condition audio needs the clips: add --audio DIR"),
         ({"audio": Path("/nowhere")}, "--audio /nowhere: No such file"),
         ({"condition": "caption"}, "no item has a caption: add --captions FILE"),
         ({"judge_model": "x"}, "--judge-model and --judge-url belong together"),
         ({"check_batch": 4}, "--check-batch: the batches of a server are its own"),
         ({"max_cost": 1.0}, "--max-cost needs a price"),
+        ({"max_cost": float("nan")}, "--max-cost nan: give 0 or more"),  # no sum is above NaN: it would bound nothing
+        ({"patience": -1.0}, "--patience -1.0: give 0 or more"),
+        ({"batch_rows": 0}, "--batch-rows 0: give 1 or more"),
+        ({"ledger": Path("/")}, "--ledger '/': is a folder: give a file"),
         ({"submission": Path("/nowhere/x.json")}, "--submission /nowhere/x.json: no folder /nowhere: make it first"),
     ],
 )
