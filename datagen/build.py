@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 import time
 import uuid
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.clipwork import work_in_order
-from datagen.cluster import Fleet, clear, generate_on_ray
 from datagen.config import Config, public
 from datagen.estimate import estimate
 from datagen.finishing import Spent, about, done_before, finish, leave_shard
@@ -80,6 +80,8 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         meter = Usage()
         with Spool(run) as spool, Progress(total=len(parts.part), clients=clients) as progress:
             if config.engine == "ray":
+                from datagen.cluster import Fleet, generate_on_ray
+
                 fleet = Fleet(config, parts, clients, survey, run, ledger, build)
                 run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))
             else:
@@ -96,7 +98,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         if judged is None:
             return leave_shard(config, run, spool, spent)
         counts = finish(config, run, spool, judged, spent)
-        clear(run)
+        shutil.rmtree(run.shards, ignore_errors=True)  # they are in the run
         return counts
 
 

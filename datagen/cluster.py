@@ -33,7 +33,7 @@ from datagen.records import canonical
 from datagen.run import Run, Spool
 from datagen.sources import Listed
 
-__all__ = ["Fleet", "clear", "generate_on_ray"]
+__all__ = ["Fleet", "generate_on_ray"]
 
 SHARD_CLIPS = 2_000
 """At most, and at least four shards for each slot: what is lost with a node is small, and slots end together."""
@@ -60,7 +60,7 @@ class Fleet:
     @property
     def folder(self) -> Path:
         """Where the shards lie."""
-        return self.run.path / ".shards"
+        return self.run.shards
 
 
 async def generate_on_ray(fleet: Fleet, spool: Spool, meter: Usage, progress: Progress) -> str:
@@ -218,8 +218,3 @@ def until_stopped(shards: list[Shard]) -> Iterator[Shard]:
         yield shard
         if shard.state["stopped"]:
             return
-
-
-def clear(run: Run) -> None:
-    """Takes the shards away once they are in the run."""
-    shutil.rmtree(run.path / ".shards", ignore_errors=True)

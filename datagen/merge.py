@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datagen import leakage
 from datagen.config import Config, restored
 from datagen.errors import UsageError
 from datagen.finishing import Spent, finish
 from datagen.judging import judge
 from datagen.llm import Ledger, Usage
+from datagen.parts import benchmarks
 from datagen.plugins import Context
 from datagen.prompts import Prompts
 from datagen.records import canonical, schema
@@ -98,9 +98,8 @@ def begin(run: Run, shards: Sequence[Shard]) -> None:
 
 def context_of(config: Config, roles: Sequence[str]) -> Context:
     """What the filters of whole tables are made from: no client, as no model is asked any more."""
-    against = leakage.read(config.against, config.against_audio) if config.against or config.against_audio else None
     return Context(
-        seed=config.seed, prompts=Prompts(config.prompts), language=config.language, against=against,
+        seed=config.seed, prompts=Prompts(config.prompts), language=config.language, against=benchmarks(config),
         roles=frozenset(roles),
     )  # fmt: skip
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datagen import leakage
 from datagen.admission import Admission, Gate
 from datagen.captioners import CAPTIONERS
 from datagen.config import Config, filter_factory
@@ -28,6 +27,7 @@ from datagen.sources import Listed
 if TYPE_CHECKING:
     from datagen.captioners import Captioner
     from datagen.filters import Listener, Probe
+    from datagen.leakage import Benchmarks
     from datagen.questions import Writer
     from datagen.sources import Source
 
@@ -173,6 +173,15 @@ def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint 
     )
 
 
+def benchmarks(config: Config) -> Benchmarks | None:
+    """What `--against` and `--against-audio` name."""
+    if not (config.against or config.against_audio):
+        return None
+    from datagen import leakage
+
+    return leakage.read(config.against, config.against_audio)
+
+
 def make_parts(
     config: Config, source: Source, survey: Survey, clients: Mapping[str, Client], gate: Gate | None = None
 ) -> Parts:
@@ -183,7 +192,7 @@ def make_parts(
         together=survey.together, readings=config.readings, policy_samples=config.policy_samples,
         captioner=clients.get("captioner"), writer=clients.get("writer"), reader=clients.get("reader"),
         second_reader=clients.get("second_reader"), policy=clients.get("policy"), roles=frozenset(clients),
-        against=leakage.read(config.against, config.against_audio) if config.against or config.against_audio else None,
+        against=benchmarks(config),
     )  # fmt: skip
     index, number = config.part
     first, end = (survey.clips * place // number for place in (index, index + 1))

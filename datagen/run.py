@@ -114,6 +114,8 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.shards = path / ".shards"
+        """Where those of a cluster are built."""
         self.state: dict[str, Any] = {}
 
     @contextmanager

@@ -22,6 +22,7 @@ from datagen.errors import UsageError
 from datagen.llm import Ledger
 from datagen.parts import Site, survey_source
 from datagen.plugins import SourceOptions
+from datagen.run import Run
 from datagen.sources.folder import Folder
 
 COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
@@ -119,7 +120,7 @@ def test_clips_go_into_shards_that_are_neither_few_nor_large(clips, slots, shard
 def test_workers_and_requests_under_way_are_shared_out():
     fleet = cluster.Fleet(
         Config("demo", engine="ray", workers=40, in_flight=64, max_cost=1.0),
-        SimpleNamespace(asks=True), {}, None, SimpleNamespace(path=Path("runs/demo")), None, build,
+        SimpleNamespace(asks=True), {}, None, Run(Path("runs/demo")), None, build,
     )  # fmt: skip
     configs = cluster.shard_configs(fleet, 8, 4, 2)
     assert {(c.workers, c.in_flight, c.engine, c.max_cost) for c in configs} == {(10, 16, "local", None)}
@@ -139,7 +140,8 @@ def test_answers_of_shards_that_no_longer_fit_are_kept(tmp_path):
             build(Config(**known, out=shards / f"{index:05d}-of-00002", shard=f"{index}/2"))
         (tmp_path / "r/ledger.sqlite").unlink()
         state = json.loads((tmp_path / "r/run.json").read_text())
-        run = SimpleNamespace(path=tmp_path / "r", state=state)
+        run = Run(tmp_path / "r")
+        run.state = state
         ledger = Ledger(tmp_path / "r/ledger.sqlite", state["id"])
         fleet = cluster.Fleet(config, None, {}, None, run, ledger, build)
         wanted = [Config(**known, out=shards / f"{index:05d}-of-00002", shard=f"{index}/2") for index in range(2)]
