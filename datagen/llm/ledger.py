@@ -3,7 +3,7 @@
     answers(key, max_tokens, run, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request)
 
 WAL, a writer thread with its own connection, and group commit: the first row of a quiet time is committed at once,
-the rows that follow within 5 ms or up to 100 of them together. Reads come from the loop's thread, and what is looked
+the rows that follow within 5 ms or up to 32 of them together. Reads come from the loop's thread, and what is looked
 up in one turn of the loop is one statement. Several processes may share a file; of two answers to one question the
 first one committed stands. A damaged file is mended when it is opened next (`datagen.llm.ledger_file`).
 
@@ -32,7 +32,8 @@ __all__ = ["Ledger", "Row", "Totals"]
 
 WINDOW = 0.005
 """Seconds that a row may wait for others before it is committed."""
-BATCH = 100
+BATCH = 32
+"""Rows of one commit at most: SQLite keeps a statement, and the last rows it wrote, for each number of them."""
 COLUMNS = "key, max_tokens, finish, prompt_tokens, completion_tokens, cost, attempts, error, text, request"
 INSERT = f"INSERT INTO answers ({COLUMNS}, run) VALUES "
 PLACES = "(" + ", ".join("?" * 11) + ")"
