@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any
 
 import orjson
+import uvloop
 from task import ITEM, MODEL, Call, Item, call, prompts, report
 
 from datagen.errors import ModelError
@@ -42,4 +42,4 @@ async def main(call: Call, ledger: Ledger) -> dict[str, int]:
 if __name__ == "__main__":
     arguments = call()
     with contextlib.closing(Ledger(arguments.folder / "ledger.sqlite")) as opened:
-        report(arguments, **asyncio.run(main(arguments, opened)))
+        report(arguments, **uvloop.run(main(arguments, opened)))
