@@ -135,14 +135,16 @@ def test_a_signal_while_clips_are_decoded(tmp_path):
     Ledger(tmp_path / "run/ledger.sqlite").close()
 
 
-def test_a_run_has_one_process_and_a_ledger_may_have_two(place, whole, tmp_path):
+def test_a_run_has_one_process_and_a_ledger_may_have_two(place, whole, served, tmp_path):
     shared = tmp_path / "shared.sqlite"
+    served.latency = 1.0
     jobs = [place.start(tmp_path / name, ledger=shared) for name in ("a", "b")]
     until((tmp_path / "a/run.json").exists)
     again = place.start(tmp_path / "a", ledger=shared)
     _, said = again.communicate(timeout=60)
     cure = "wait for it, or choose another folder"
     assert said == f"datagen: --out {tmp_path / 'a'}: process {jobs[0].pid} is working in it: {cure}\n"
+    served.latency = 0.02
     assert [again.returncode, *(ended(job) for job in jobs)] == [2, 0, 0]
     assert digests(tmp_path / "a") == digests(tmp_path / "b") == digests(whole)
     with closing(Ledger(shared)) as ledger:
