@@ -817,8 +817,9 @@ def list_command(
 
 
 def deafen() -> None:
-    """The process is ending: one Ctrl-C more would turn its exit code into a death by signal."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The process is ending: one signal more would turn its exit code into a death by it."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
 
 
 def make_ready() -> None:

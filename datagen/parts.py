@@ -17,6 +17,7 @@ from datagen.errors import UsageError
 from datagen.estimate import worst
 from datagen.llm import Budget, Client, Endpoint, Ledger
 from datagen.llm.batch import server_client
+from datagen.llm.budget import priced
 from datagen.plugins import Context, content_hash, resolve
 from datagen.prompts import Prompts
 from datagen.questions import WRITERS
@@ -155,8 +156,8 @@ def server(config: Config, role: str, model: str, url: str | None) -> Endpoint:
     base = url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     # A server that is named apart never gets the key of another.
     key = "OPENAI_API_KEY" if url == config.base_url else f"{role.upper()}_API_KEY"
-    price_in, price_out = config.price or (None, None)
-    return Endpoint(model, base, config.model_revision, key, price_in, price_out, batch=config.by_batch(role))
+    endpoint = Endpoint(model, base, config.model_revision, key, batch=config.by_batch(role))
+    return priced(endpoint, config.price)
 
 
 def make_client(config: Config, ledger: Ledger, budget: Budget, place: Endpoint | str, *, audio: bool) -> Client:

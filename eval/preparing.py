@@ -15,6 +15,7 @@ from datagen.eval.asking import CAPTION, CONDITIONS, HEARING, STYLES, Asking, It
 from datagen.eval.predicting import Predicting
 from datagen.llm import Budget, Client, Endpoint, Ledger, Stats
 from datagen.llm.batch import server_client
+from datagen.llm.budget import priced
 from datagen.llm.local import LocalSender, local_client
 from datagen.llm.request import public_name
 from datagen.mcq import McqSet, read
@@ -187,9 +188,8 @@ def make_client(config: Config, ledger: Ledger, stats: Stats) -> Client:
             config.model, ledger, audio=bool(config.hearing), revision=config.model_revision, budget=budget,
             retry_failed=config.retry_failed, stats=stats,
         )  # fmt: skip
-    price = config.price or (None, None)
-    endpoint = Endpoint(config.model, config.base_url, config.model_revision, price_in=price[0], price_out=price[1])
-    return served(config, "model", endpoint, ledger, stats, budget)
+    endpoint = Endpoint(config.model, config.base_url, config.model_revision)
+    return served(config, "model", endpoint, ledger, stats, budget, config.price)
 
 
 def make_judge(config: Config, ledger: Ledger, stats: Stats) -> Client | None:
@@ -201,10 +201,11 @@ def make_judge(config: Config, ledger: Ledger, stats: Stats) -> Client | None:
 
 
 def served(
-    config: Config, role: str, endpoint: Endpoint, ledger: Ledger, stats: Stats, budget: Budget | None = None
-) -> Client:
+    config: Config, role: str, endpoint: Endpoint, ledger: Ledger, stats: Stats, budget: Budget | None = None,
+    price: tuple[float, float] | None = None,
+) -> Client:  # fmt: skip
     """The client of a role's server, by the way that `--transport` says."""
-    endpoint = replace(endpoint, batch=config.by_batch(role))
+    endpoint = priced(replace(endpoint, batch=config.by_batch(role)), price)
     return server_client(
         endpoint, ledger, budget=budget, stats=stats, patience=config.patience, retry_failed=config.retry_failed,
         batch_rows=config.batch_rows, batch_poll=config.batch_poll,

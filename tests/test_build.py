@@ -21,6 +21,8 @@ from model_server import ModelServer
 
 from datagen.build import Config, build
 from datagen.errors import Denied, UsageError
+from datagen.llm.budget import price_of
+from datagen.parts import server
 
 COMMAND = [sys.executable, "-c", "from datagen.cli import main; main()"]
 
@@ -302,6 +304,17 @@ def test_the_money_ends_before_the_clips_do(clips, serve, tmp_path):
     again = build(replace(config, max_cost=0.011, price=(0.0, 1.0)))
     assert again["cost_usd"] == 0 and again["clips"] == counts["clips"] < 12
     assert build(replace(config, price=(0.0, 1.0)))["clips"] == 12
+
+
+def test_a_price_is_that_of_servers_whose_own_is_not_known():
+    config = Config("demo", price=(1.0, 2.0))
+    known = server(config, "writer", "gpt-4o-mini", "https://api.openai.com/v1")
+    mine = server(config, "captioner", "gpt-4o-mini", "http://127.0.0.1:8000/v1")
+    assert (known.price_in, known.price_out) == (None, None) and price_of(known) == pytest.approx((0.15, 0.6))
+    assert price_of(mine) == (1.0, 2.0)
+    batches = replace(config, transport="batch")
+    assert price_of(server(batches, "writer", "gpt-4o-mini", "https://api.openai.com/v1")).prompt < 0.1
+    assert price_of(server(batches, "writer", "llama-3.3-70b-versatile", "https://api.groq.com/openai/v1")).prompt == 1
 
 
 @pytest.mark.parametrize("flag", ["captioner", "generator", "filters"])

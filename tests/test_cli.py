@@ -80,6 +80,7 @@ MODEL = (*BUILD, "--model", "m", "--base-url")
         ((*MODEL, "http://127.0.0.1:port/v1"), "is no http address"),
         ((*MODEL, "http://exa mple/v1"), "is no http address"),
         ((*MODEL, "http://me:secret@[::1/v1"), "--base-url 'http://…' is no http address"),
+        ((*MODEL, "http://[::1/v1", "--price", "1,1"), "--base-url 'http://…' is no http address"),
         (("inspect", "music"), "Missing argument 'id'"),
         (("inspect", "music", "x"), "music: holds no run.json"),
         (("export", "music", "--out", "x"), "Missing option '--format'"),
@@ -215,9 +216,10 @@ def test_a_second_ctrl_c_still_ends_with_a_word(here, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("datagen.build.build", interrupted)
-    before = signal.getsignal(signal.SIGINT)
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     code, out, err = call(monkeypatch, capsys, *BUILD)
-    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN  # one more must not kill what ends already
+    now = {signal.signal(name, handler) for name, handler in before.items()}
+    assert now == {signal.SIG_IGN}  # one more must not kill what ends already
     assert (code, out) == (130, "")
     assert err == "datagen: interrupted; the same command goes on where it was\n"
 

@@ -12,7 +12,18 @@ from typing import NamedTuple
 from datagen.errors import OverBudget
 from datagen.llm.request import Answer, Endpoint, Request
 
-__all__ = ["Budget", "Estimate", "Price", "Stats", "Usage", "batch_price_known", "estimate", "metered", "price_of"]
+__all__ = [
+    "Budget",
+    "Estimate",
+    "Price",
+    "Stats",
+    "Usage",
+    "batch_price_known",
+    "estimate",
+    "metered",
+    "price_of",
+    "priced",
+]
 
 PROMPT_MARGIN = 1.5
 """Worst case over the estimate of a prompt's tokens."""
@@ -50,6 +61,13 @@ def price_of(endpoint: Endpoint) -> Price | None:
     except LookupError:
         return None
     return Price(float(found.input_price) * 1000, float(found.output_price) * 1000)
+
+
+def priced(endpoint: Endpoint, price: tuple[float, float] | None) -> Endpoint:
+    """The endpoint at `price`, USD per million tokens in and out, where none of its own is known."""
+    if price is None or (batch_price_known(endpoint) if endpoint.batch else price_of(endpoint) is not None):
+        return endpoint
+    return replace(endpoint, price_in=price[0], price_out=price[1])
 
 
 def batch_price_known(endpoint: Endpoint) -> bool:

@@ -52,7 +52,10 @@ class Endpoint:
     @property
     def local(self) -> bool:
         """Whether the server is on this machine: no proxy stands before it, and no provider's price is asked."""
-        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+        try:
+            return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+        except ValueError:  # no address at all, which is told when the client is made
+            return False
 
     @property
     def public(self) -> str:
