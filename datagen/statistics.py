@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,6 +48,8 @@ __all__ = [
 MOST_DRAWN = 500
 """Clusters up to which `clustered_mean` draws; above, the normal approximation is as good, takes no time, and is what
 `filters/length.py` drops by."""
+MOST_REMEMBERED = 1_000_000
+"""Numbers of draws (8 MB) that are kept for the next figure of the same clusters: a dozen gates have the same."""
 MOST_ENUMERATED = 14
 """Clusters with a difference up to which `permutation_test` looks at every one of their 2^k sign patterns."""
 
@@ -111,14 +114,25 @@ def bootstrap_mean(
     import numpy as np
 
     numbers, sums, sizes = _by_cluster(values, clusters)
-    rng, k = np.random.default_rng(seed), len(sizes)
-    means = np.empty(draws)
-    at_once = max(1, 4_000_000 // k)
-    for start in range(0, draws, at_once):
-        times = rng.multinomial(k, np.full(k, 1 / k), size=min(at_once, draws - start)).astype(np.float64)
-        means[start : start + len(times)] = (times @ sums) / (times @ sizes)
+    k, means = len(sizes), np.empty(draws)
+    if k * draws <= MOST_REMEMBERED:
+        times = _times(seed, k, draws)
+        means[:] = (times @ sums) / (times @ sizes)
+    else:
+        rng, at_once = np.random.default_rng(seed), max(1, 4_000_000 // k)
+        for start in range(0, draws, at_once):
+            times = rng.multinomial(k, np.full(k, 1 / k), size=min(at_once, draws - start)).astype(np.float64)
+            means[start : start + len(times)] = (times @ sums) / (times @ sizes)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Estimate(float(numbers.mean()), float(low), float(high), len(numbers), k)
+
+
+@lru_cache(maxsize=2)
+def _times(seed: int, k: int, draws: int) -> NDArray[np.float64]:
+    """How often each of `k` clusters is drawn, (draws, k): the same for every figure of the same clusters."""
+    import numpy as np
+
+    return np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=draws).astype(np.float64)
 
 
 def bootstrap_difference(

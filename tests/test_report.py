@@ -76,7 +76,7 @@ def make_run(folder, n=8, text="Which?", state=None):
         (Verdict, verdicts),
         (Failure, failures),
     ):
-        run.write(kind, frame(kind, rows))
+        run.write(kind, [frame(kind, rows)])
     clip = pl.lit(None, pl.String)
     kept = frame(Question, questions).with_columns(
         captions=pl.lit([]).cast(pl.List(pl.String)),
