@@ -29,6 +29,7 @@ from datagen.errors import AudioError, UsageError
 from datagen.llm import Request, Sampling
 from datagen.multiple_choice import CAPTION, STYLES, Style, render
 from datagen.seeds import derive, generator
+from datagen.sound import Sound
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,8 +82,7 @@ class Item:
 class Context:
     """What stands in the prompt beside question and choices."""
 
-    sounds: tuple[str, ...] = ()
-    """WAV files in base64."""
+    sounds: tuple[Sound, ...] = ()
     captions: tuple[str, ...] = ()
     heard: str | None = None
     """The item whose clip it is, where that is another."""
@@ -152,8 +152,8 @@ class Asking:
         text = render(item.question or "", [item.choices[place] for place in shown], self.style)
         if context.captions:
             text = CAPTION.format(captions=" ".join(map(str.strip, context.captions)), question=text)
-        sounds = [{"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}} for sound in context.sounds]
-        message = {"role": "user", "content": [*sounds, {"type": "text", "text": text}] if sounds else text}
+        content = [*context.sounds, {"type": "text", "text": text}] if context.sounds else text
+        message = {"role": "user", "content": content}
         return [
             Request([message], f"eval.{self.style}", sampling=self.sampling(sample), sample=sample)
             for sample in range(self.samples)
@@ -172,12 +172,12 @@ class Asking:
     def _with_audio(self, condition: str, item: Item) -> Context:
         own = self._loaded(item)
         if condition == "mismatched":
-            other, sounds = self._another(item, own)
-            return Context(tuple(sound.wav() for sound in sounds), heard=other.id)
+            other, clips = self._another(item, own)
+            return Context(tuple(Sound(clip.wav(), "wav") for clip in clips), heard=other.id)
         make: Mapping[str, Callable[[Clip], Clip]] = {
             "audio": lambda clip: clip, "silence": silence, "noise": lambda clip: noise(clip, self.seed, item.id),
         }  # fmt: skip
-        return Context(tuple(make[condition](clip).wav() for clip in own))
+        return Context(tuple(Sound(make[condition](clip).wav(), "wav") for clip in own))
 
     def _loaded(self, item: Item) -> list[Clip]:
         assert self.clips is not None
