@@ -240,6 +240,8 @@ def build_command(
         say_estimate(counts)
     else:
         say_outcome(counts)
+    if not dry_run and target and counts["kept"] < target:
+        say(f"--target {target}: {counts['kept']} are kept, and there are no more clips")
     if not dry_run and (counts["failed"] or counts["kept"] == 0):
         raise typer.Exit(1)
 
@@ -279,7 +281,8 @@ def say_outcome(counts: dict[str, Any]) -> None:
         say(f"  {name:<12} −{sum(why.values()):<6} {', '.join(f'{reason} {n}' for reason, n in why.items())}")
     if counts["kept"] == 0:
         reasons = counts["rejected"] or counts["failed"]
-        cure = "the reasons are in rejected.parquet" if reasons else "none was written: try another --captioner"
+        told = "the reasons are in rejected.parquet"
+        cure = told if reasons or not counts["clips"] else "none was written: try another --captioner"
         say(f"no question was kept: {cure}")
     if counts["failed"]:
         stages = ", ".join(f"{stage} {n}" for stage, n in counts["failed"].items())
@@ -861,6 +864,9 @@ def main() -> None:
         say(f"datagen: {error}")
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            say(f"datagen: {error.filename}: {error.strerror}: give a shorter one")
+            sys.exit(2)
         if error.errno not in DISK:
             raise
         why = os.strerror(error.errno)  # Arrow puts words of its own around it

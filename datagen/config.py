@@ -18,12 +18,14 @@ from urllib.parse import urlsplit, urlunsplit
 from datagen import language
 from datagen.errors import UsageError
 from datagen.filters import DEFAULT, FILTERS, PROBES
+from datagen.llm.request import public_name
 from datagen.plugins import resolve
 from datagen.records import MEASURES
 
 __all__ = ["ClientOptions", "Config", "filter_factory", "probe_factories", "public", "restored"]
 
 ROLES = ("captioner", "writer", "reader", "second_reader", "policy")
+MODELS = ("model", "captioner_model", "reader_model", "second_reader_model", "policy_model")
 WAYS = ("online", "batch")
 RANGES = {
     "captions_per_clip": (1, 1_000), "questions_per_clip": (1, 1_000), "readings": (1, 1_000),
@@ -54,7 +56,7 @@ class ClientOptions:
             if value is not None and not least <= value <= most:  # NaN too
                 told = f"at most {most:,.0f}" if value > most else f"{least} or more"
                 raise UsageError(f"--{name.replace('_', '-')} {value}: give {told}")
-        if self.ledger is not None and not self.ledger.name:
+        if self.ledger is not None and self.ledger.is_dir():
             raise UsageError(f"--ledger {str(self.ledger)!r}: is a folder: give a file")
         if not 0 < self.batch_poll < inf:
             raise UsageError(f"--batch-poll {self.batch_poll}: give more than 0 seconds")
@@ -138,6 +140,10 @@ class Config(ClientOptions):
             )
         if not self.captioners:
             raise UsageError(f"--captioner {self.captioner!r}: names none: leave it out, or name one")
+        if self.base_url and not any(getattr(self, name) for name in MODELS):
+            raise UsageError(
+                f"--base-url {public_name(self.base_url)}: nobody asks it, as no model is named: add --model ID"
+            )
         if self.second_reader_model and not (self.reader_model or self.model):
             raise UsageError(
                 f"--second-reader-model {self.second_reader_model}: there is no first: add --reader-model ID"

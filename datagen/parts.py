@@ -271,7 +271,8 @@ def read_lines(path: Path) -> set[str]:
     try:
         return {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--exclude-media {path}: {error}: give a text file with one media id a line") from None
+        why = getattr(error, "strerror", None) or "is not UTF-8"
+        raise UsageError(f"--exclude-media {path}: {why}: give a text file with one media id a line") from None
 
 
 def survey_source(source: Source, config: Config) -> Survey:

@@ -126,14 +126,13 @@ class Run:
         What was made for a call that turns out to be wrong is taken away again, unless the file `begun` says that work
         has begun.
         """
-        made = [p for p in (self.path, self.path / ".lock", self.path / "ledger.sqlite") if not p.exists()]
         try:
+            made = [p for p in (self.path, self.path / ".lock", self.path / "ledger.sqlite") if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise UsageError(
-                f"--out {self.path}: {error.strerror or error}: choose a folder that can be written"
-            ) from None
+        except (OSError, ValueError) as error:  # the latter: a NUL in the name
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"--out {self.path}: {why}: choose a folder that can be written") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

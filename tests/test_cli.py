@@ -74,7 +74,15 @@ MODEL = (*BUILD, "--model", "m", "--base-url")
         ((*BUILD, "--generator", "nope"), "unknown generator 'nope'"),
         ((*BUILD, "--out", "afile"), "--out afile: File exists"),
         ((*BUILD, "--out", "music"), "but no run.json: choose an empty folder"),
-        ((*BUILD, "--ledger", "music"), "ledger music cannot be opened"),
+        ((*BUILD, "--ledger", "music"), "--ledger 'music': is a folder: give a file"),
+        ((*BUILD, "--ledger", "l" * 300), "File name too long: give a shorter one"),
+        ((*BUILD, "--out", "o" * 300), "File name too long: choose a folder that can be written"),
+        (("inspect", "r" * 300, "x"), "File name too long: give a shorter one"),
+        ((*BUILD, "--exclude-media", "nope"), "--exclude-media nope: No such file or directory: give a text file"),
+        (
+            (*BUILD, "--model", "", "--base-url", "http://a:b@c/v1"),
+            "--base-url http://c/v1: nobody asks it, as no model",
+        ),
         ((*BUILD, "--ledger", ""), "--ledger '.': is a folder"),
         ((*MODEL, "http://127.0.0.1:99999/v1"), "--base-url 'http://127.0.0.1:99999/v1' is no http address"),
         ((*MODEL, "http://127.0.0.1:port/v1"), "is no http address"),
@@ -171,6 +179,17 @@ def test_a_folder_whose_path_is_not_utf8_is_refused(here, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "build", "--source", "folder", "--audio", ".", "--out", here / "r")
     assert (code, err.count("\n")) == (2, 1), err
     assert r"\udcff: the path is not UTF-8" in err
+
+
+def test_a_target_that_is_not_reached_is_told(here, monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, *BUILD, "--target", "100", "--out", "r")
+    kept = json.loads((here / "r/run.json").read_text())["counts"]["kept"]
+    assert (code, err.splitlines()[-1]) == (0, f"--target 100: {kept} are kept, and there are no more clips")
+
+
+def test_clips_that_are_all_left_out_are_named_as_the_reason(here, monkeypatch, capsys):
+    code, _, err = call(monkeypatch, capsys, *BUILD, "--license", "nope", "--out", "r")
+    assert (code, "no question was kept: the reasons are in rejected.parquet" in err) == (1, True), err
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
