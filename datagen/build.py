@@ -25,7 +25,7 @@ from datagen.llm import Ledger, Usage
 from datagen.parts import Parts, Site, derivation, fingerprint, make_clients, make_parts, survey_source
 from datagen.plugins import SourceOptions, resolve
 from datagen.progress import Progress
-from datagen.run import Run, Spool, at_once, disk_free, run_to_end
+from datagen.run import Run, Spool, at_once, disk_free, rare_collections, run_to_end
 from datagen.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def build(config: Config, site: Site | None = None) -> dict[str, Any]:
         disk_free(run.path, 50_000_000)
         run.state = {"id": (run.earlier() or {}).get("id") or uuid.uuid4().hex}
         file, base = config.ledger or run.path / "ledger.sqlite", site.base if site else None
-        with contextlib.closing(Ledger(file, run.state["id"], base=base)) as ledger:
+        with contextlib.closing(Ledger(file, run.state["id"], base=base)) as ledger, rare_collections():
             return run_to_end(pipeline(config, run, ledger, site), run.path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from datagen.columns import table_of
 from datagen.errors import UsageError
 from datagen.records import Caption, Clip, Fact, Failure, Question, Verdict, canonical, schema
-from datagen.run import Run, Spool
+from datagen.run import Run, Spool, rare_collections
 
 QUESTION = Question.make(
     "demo/a", "Which comes first?", ["a bell", "a drum"], "a drum", domain="sound", skill="order", generator="rules",
@@ -149,3 +150,11 @@ def test_a_question_checks_itself_and_names_the_value(change, says):
     }
     with pytest.raises(ValueError, match=says):
         Question.make(**{**good, **change}, skill="s", generator="llm", provenance={})
+
+
+def test_the_collector_is_left_as_it_was():
+    before = gc.get_threshold()
+    with pytest.raises(UsageError), rare_collections():
+        assert gc.get_threshold()[0] > before[0]
+        raise UsageError("x")
+    assert gc.get_threshold() == before
