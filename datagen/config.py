@@ -29,8 +29,8 @@ MODELS = ("model", "captioner_model", "reader_model", "second_reader_model", "po
 WAYS = ("online", "batch")
 RANGES = {
     "captions_per_clip": (1, 1_000), "questions_per_clip": (1, 1_000), "readings": (1, 1_000),
-    "policy_samples": (1, 10_000), "samples": (1, inf), "max_tokens": (1, inf), "limit": (1, inf), "target": (1, inf),
-    "workers": (1, inf), "batch_rows": (1, inf), "in_flight": (1, 1_000_000), "max_cost": (0, 1e9),
+    "policy_samples": (1, 10_000), "samples": (1, 10_000), "max_tokens": (1, 10_000_000), "limit": (1, inf),
+    "target": (1, inf), "workers": (1, inf), "batch_rows": (1, inf), "in_flight": (1, 1_000_000), "max_cost": (0, 1e9),
     "patience": (0, inf),
 }  # fmt: skip
 """Field of build or eval → least, most; above the most nothing ends, as all of a clip is held in memory."""

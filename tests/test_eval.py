@@ -403,6 +403,8 @@ def quiz_number(body):
         ({"orders": "shuffle:0"}, "--orders 'shuffle:0': use original, circular or shuffle:K"),
         ({"prompt": "haiku"}, "--prompt 'haiku': use omni-r1, r1-aqa, letters"),
         ({"samples": 0}, "--samples 0: give 1 or more"),
+        ({"samples": 10**11}, "--samples 100000000000: give at most 10,000"),
+        ({"max_tokens": 2**70}, "--max-tokens 1180591620717411303424: give at most 10,000,000"),
         ({"audio": None}, "--condition audio needs the clips: add --audio DIR"),
         ({"audio": Path("/nowhere")}, "--audio /nowhere: No such file"),
         ({"condition": "caption"}, "no item has a caption: add --captions FILE"),
