@@ -19,6 +19,7 @@ from model_server import ModelServer
 from datagen.errors import Denied, OverBudget, PermanentError, ServerLost, TransientError, UsageError
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Unparsable, ask_parsed, estimate, metered
 from datagen.llm.reply import Reply, interpret
+from datagen.sound import Sound
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
@@ -129,6 +130,19 @@ def test_the_key_depends_on_nothing_else(tmp_path):
     ).key("m")
     assert Endpoint("m", "http://a").identity == Endpoint("m", "http://b", price_in=1.0, rpm=3).identity
     assert Endpoint("m", "http://a", revision="2").identity == "m@2"
+
+
+@pytest.mark.parametrize(
+    "part", [Sound("AAAA", "wav"), {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]
+)
+def test_the_keys_of_ledgers_that_there_are_stay_as_they_are(part):
+    messages = [
+        {"role": "system", "content": "é"},
+        {"role": "user", "content": [part, {"type": "text", "text": "What?"}]},
+    ]
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    asked = Request(messages, "caption#1", schema, Sampling(0.7, 0.9, 64, 3, {"top_k": 4}), 2)
+    assert asked.key("stub@1") == "53021bf163b9dd2eff45eda7236b8b1b"
 
 
 def test_what_is_left_is_known_without_asking(serve, run, ledger):

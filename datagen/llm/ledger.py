@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import queue
 import sqlite3
 import threading
@@ -24,6 +23,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import orjson
 
 from datagen.errors import LedgerError
 from datagen.llm.ledger_file import UPSERT, connect, cure, mend, unchanging
@@ -155,17 +156,17 @@ class Ledger:
         for limit in {limit for _, limit in names}:
             keys = sorted(key for key, its in names if its == limit)  # neighbours share a page of the index
             try:
-                ((places,),) = self._read.execute(HELD, (json.dumps(keys), limit)).fetchall()
+                ((places,),) = self._read.execute(HELD, (orjson.dumps(keys).decode(), limit)).fetchall()
             except sqlite3.Error as error:
                 raise self._error(error) from None
-            held.update((keys[place], limit) for place in json.loads(places))
+            held.update((keys[place], limit) for place in orjson.loads(places))
         return held
 
     def describe(self, key: str) -> dict[str, Any] | None:
         """What was asked and answered, ready for JSON, for whoever inspects a run; None when there is no such key."""
         if (row := self.get(key)) is None:
             return None
-        return {**json.loads(row.request), **{k: v for k, v in row._asdict().items() if k not in ("key", "request")}}
+        return {**orjson.loads(row.request), **{k: v for k, v in row._asdict().items() if k not in ("key", "request")}}
 
     def put(self, row: Row) -> asyncio.Future[Row]:
         """Resolves once the row is committed, with the row that stands (another process may have been first).
@@ -298,7 +299,7 @@ class Ledger:
 
 def _found(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for values in connection.execute(FIND, (json.dumps(list(keys)),)):
+    for values in connection.execute(FIND, (orjson.dumps(list(keys)).decode(),)):
         found.setdefault(values[0], []).append(Row._make(values))
     return found
 
