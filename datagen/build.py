@@ -74,6 +74,10 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         fingerprints = {"inputs": inputs, "derivation": derivation(config, parts.context)}
         if config.shard and (counts := done_before(config, run, fingerprints)):
             return counts
+        if config.engine == "ray":
+            from datagen.cluster import check_cluster
+
+            check_cluster(config, source)
         told = about(config, source, clients, fingerprints)
         run.save(status="running", config=public(config), fingerprints=fingerprints, about=told)
 

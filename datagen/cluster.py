@@ -31,9 +31,9 @@ from datagen.plugins import needs
 from datagen.progress import Progress
 from datagen.records import canonical
 from datagen.run import Run, Spool
-from datagen.sources import Listed
+from datagen.sources import Listed, Source
 
-__all__ = ["Fleet", "generate_on_ray"]
+__all__ = ["Fleet", "check_cluster", "generate_on_ray"]
 
 SHARD_CLIPS = 2_000
 """At most, and at least four shards for each slot: what is lost with a node is small, and slots end together."""
@@ -66,9 +66,6 @@ class Fleet:
 async def generate_on_ray(fleet: Fleet, spool: Spool, meter: Usage, progress: Progress) -> str:
     """Builds all shards and joins them; returns why it stopped early, or ''. Raises what a shard raised."""
     ray = connected()
-    if isinstance(fleet.parts.source, Listed):
-        name = fleet.config.source
-        raise UsageError(f"--source {name}: its audio is streamed, to one process: use --engine local, or --shard i/n")
     gpu = any(isinstance(client.endpoint, LocalEndpoint) for client in fleet.clients.values())
     gpu = gpu and ray.cluster_resources().get("GPU", 0) >= 1
     slots = max(1, int(ray.cluster_resources().get("GPU" if gpu else "CPU", 1)))
@@ -99,6 +96,14 @@ async def generate_on_ray(fleet: Fleet, spool: Spool, meter: Usage, progress: Pr
     total = fleet.ledger.totals(run=fleet.ledger.run)  # with what a shard had paid before its node died
     progress.stats[-1].calls, progress.stats[-1].cost = total.answers - before.answers, total.cost - before.cost
     return str(shards[-1].state["stopped"])
+
+
+def check_cluster(config: Config, source: Source) -> None:
+    """Raises UsageError where there is no cluster, or where only one process can have the audio."""
+    if isinstance(source, Listed):
+        name = config.source
+        raise UsageError(f"--source {name}: its audio is streamed, to one process: use --engine local, or --shard i/n")
+    connected()
 
 
 def connected() -> Any:

@@ -108,6 +108,7 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("datagen: --engine ray: no cluster at 127.0.0.1:9")
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
