@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def measure(clips: int, nodes: int, latency_ms: float, folder: Path) -> dict[str
         )  # fmt: skip
 
         def built(name: str, **changes: Any) -> tuple[Path, dict[str, Any]]:
-            config = Config(**{**vars(known), "out": folder / name, **changes})
+            config = replace(known, out=folder / name, **changes)
             return config.run, build(config)
 
         whole, counts = built("local")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -99,7 +100,7 @@ def test_local_folders_write_and_read(tiny, tmp_path):
         captions_per_clip=1, limit=2, filters=(),
     )  # fmt: skip
     assert list(given.captioners) == ["transformers"]
-    plan = build(Config(**{**vars(given), "dry_run": True}))
+    plan = build(replace(given, dry_run=True))
     assert set(plan["roles"]) == {"transformers", "writer"} and plan["cost_usd"] == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("datagen.questions.llm.TOKENS", 12)
