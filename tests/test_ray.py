@@ -70,7 +70,8 @@ def test_ctrl_c_and_a_server_that_is_lost_leave_a_run_that_goes_on(tmp_path):
         assert len(list((tmp_path / "r/.shards").iterdir())) > 1
         subprocess.run(command, check=True, timeout=200)
         assert digests(tmp_path / "r") == digests(tmp_path / "whole")
-        assert counters(url)["requests"] <= unique + 8
+        # what was under way at the end, and what had come within a commit window (20 ms at 53 a second) before it
+        assert counters(url)["requests"] <= unique + 8 + 2
         counters(url, "reset")
         job = begun([*command[:-1], tmp_path / "lost"], url, 40)
     _, said = job.communicate(timeout=100)
