@@ -316,6 +316,11 @@ def test_a_reply_with_values_that_are_none_is_tried_again(wrong):
         interpret(Reply(200, json.dumps(whole | wrong).encode(), "http://x"))
 
 
+def test_a_reply_without_a_word_is_told_by_its_number():
+    with pytest.raises(PermanentError, match=r"^http://x answered 204$"):
+        interpret(Reply(204, b"", "http://x"))
+
+
 def test_an_answer_that_no_limit_allows_is_none(serve, run):
     error = run(serve(responder=lambda body: "x" * 1_000_001), ask(request()))[0]
     assert isinstance(error, PermanentError)

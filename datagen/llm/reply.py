@@ -79,7 +79,7 @@ def raise_for(reply: Reply) -> None:
         return
     raw = reply.body.decode(errors="replace")
     message, code = _error_of(reply.body, raw)
-    detail = f"{reply.url} answered {reply.status}: {message}"
+    detail = f"{reply.url} answered {reply.status}{': ' if message else ''}{message}"
     if reply.status == 429 and code in ("insufficient_quota", "billing_hard_limit_reached"):
         raise Denied(f"{detail}: add credit or give another key", raw)
     if reply.status in WAIT:
