@@ -154,7 +154,7 @@ def test_a_model_of_no_known_class_runs_by_its_own_processor(tiny, run, monkeypa
     asked = [request("What is heard?", BELL, i, temperature=0.8) for i in range(3)] + [request("Hello")]
     expected = texts(run(tiny("qwen2_audio"), ask(*asked), audio=True)[0])
     monkeypatch.setattr("datagen.llm.local_model.ONE_ENCODING", frozenset())
-    monkeypatch.setattr("datagen.llm.client.Ledger.get", lambda *_: None)
+    monkeypatch.setattr("datagen.llm.client.Ledger.find", lambda _, names: [None] * len(names))
     answers, sender = run(tiny("qwen2_audio"), ask(*asked), audio=True)
     assert texts(answers) == expected
     assert sender.model.encodings == 3  # one a caption, and it says so
@@ -302,7 +302,7 @@ def out_of_memory(monkeypatch, most):
 def test_a_batch_that_does_not_fit_is_halved(tiny, run, tmp_path, monkeypatch):
     asked = [request("So? " * 5, sample=i, temperature=1.0) for i in range(16)]
     expected = texts(run(shutil.copytree(tiny("causal"), tmp_path / "m"), ask(*asked), tokens=1)[0])
-    monkeypatch.setattr("datagen.llm.client.Ledger.get", lambda *_: None)
+    monkeypatch.setattr("datagen.llm.client.Ledger.find", lambda _, names: [None] * len(names))
     out_of_memory(monkeypatch, 3)
     answers, sender = run(tiny("causal"), ask(*asked))
     assert texts(answers) == expected
