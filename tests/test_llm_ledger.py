@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from datagen.errors import LedgerError, UsageError
 from datagen.llm import Ledger, Row
@@ -157,6 +158,26 @@ def test_a_look_up_that_cannot_read_says_so_to_each_that_waits(ledger):
         return await asyncio.gather(ledger.look_up("a", 1), ledger.look_up("b", 1), return_exceptions=True)
 
     assert all(isinstance(error, LedgerError) and str(ledger.path) in str(error) for error in asyncio.run(run()))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_a_closed_loop_left_behind_holds_up_no_later_one(ledger, new_loop):
+    def leave():
+        ledger.look_up("left", 100)
+        ledger.put(row("left"))
+        loop.stop()
+
+    loop = new_loop()
+    loop.call_soon(leave)
+    loop.run_forever()
+    loop.close()
+
+    async def again():
+        async with asyncio.timeout(5):
+            await ledger.put(row())
+            return [await ledger.look_up(key, 100) for key in ("left", "k")]
+
+    assert [found.key for found in asyncio.run(again())] == ["left", "k"]
 
 
 def test_rows_are_committed_in_groups(ledger):

@@ -133,7 +133,8 @@ class Ledger:
     def look_up(self, key: str, max_tokens: int) -> asyncio.Future[Row | None]:
         """`find` in the next turn of the loop, together with all else that is looked up in this one."""
         loop = asyncio.get_running_loop()
-        if not self._sought:
+        if not self._sought or self._sought[0].row.get_loop() is not loop:
+            self._sought = []  # what a loop that is closed left behind is nobody's
             loop.call_soon(self._look)
         row: asyncio.Future[Row | None] = loop.create_future()
         self._sought.append(_Sought((key, max_tokens), row))
@@ -178,6 +179,8 @@ class Ledger:
         if self._broken or self._closed:
             done.set_exception(self._broken or LedgerError(f"ledger {self.path} is closed"))
             return done
+        if self._waiting and self._waiting[0].done.get_loop() is not loop:  # a loop that is closed left them behind
+            self._flush()
         self._waiting.append(_Put(row, done))
         if len(self._waiting) >= BATCH:
             self._flush()
