@@ -313,14 +313,12 @@ def fit(features: Features, sizes: np.ndarray, right: np.ndarray, penalty: float
     """
     import numpy as np
 
-    used = np.bincount(features.columns, minlength=COLUMNS) > 0
-    used[0] = True
-    weights, averaged, squares = (np.full(int(used.sum()), start) for start in (0.0, 0.0, 1e-8))
+    merged, used, group, times = _merged(features)
+    weights, averaged, squares = (np.full(len(times), start) for start in (0.0, 0.0, 1e-8))
     shrink, root = np.empty_like(weights), np.empty_like(weights)
-    named = Features(features.length, (np.cumsum(used) - 1)[features.columns], features.counts)
-    batches = list(_batches(named, sizes, right))
+    batches = list(_batches(merged, sizes, right))
     for step in range(STEPS):
-        slope = batches[step % len(batches)].slope(weights)
+        slope = batches[step % len(batches)].slope(np.multiply(weights, times, out=root))
         slope += np.divide(weights, len(sizes) / penalty, out=shrink)
         squares += np.multiply(slope, slope, out=root)
         slope *= RATE
@@ -329,39 +327,61 @@ def fit(features: Features, sizes: np.ndarray, right: np.ndarray, penalty: float
         if step >= STEPS // 2:
             averaged += np.divide(weights, STEPS - STEPS // 2, out=shrink)
     spread = np.zeros(COLUMNS)
-    spread[used] = averaged
+    spread[0], spread[used] = averaged[0], averaged[group]
     return spread
+
+
+def _merged(features: Features) -> tuple[Features, np.ndarray, np.ndarray, np.ndarray]:
+    """Columns that the same choices have as one, which is their place in every sum and so their weight.
+
+    The features by group of columns, the length as group 0; the columns that some choice has, and the group of each;
+    the columns of each group.
+    """
+    import numpy as np
+
+    owner = np.repeat(np.arange(len(features.counts)), features.counts)
+    marks = np.random.default_rng(0).random(len(features.counts))  # their sum tells one set of choices from another
+    sums = np.bincount(features.columns, marks[owner], COLUMNS)
+    used = np.flatnonzero(sums)
+    _, first, group, times = np.unique(sums[used], return_index=True, return_inverse=True, return_counts=True)
+    number = np.zeros(COLUMNS, dtype=np.int64)
+    number[used[first]] = np.arange(1, len(first) + 1)
+    columns = number[features.columns]
+    counts = np.add.reduceat(columns > 0, features.starts, dtype=np.int64)
+    merged = Features(features.length, columns[columns > 0], counts)
+    return merged, used, group + 1, np.append(1.0, times)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some of the questions that `fit` looks at in one step."""
+    """Some of the questions that `fit` looks at in one step, as tables of (places, questions): sums down a column."""
 
-    features: Features
-    starts: np.ndarray
-    """Of the columns of each choice, (choices,)."""
-    owner: np.ndarray
-    """The choice that each column stands for, (elements,)."""
-    asked: np.ndarray
-    """The question that each choice is one of, (choices,)."""
-    firsts: np.ndarray
-    """The first choice of each question, (questions,)."""
+    columns: np.ndarray
+    """Of all choices, (elements,)."""
+    cell: np.ndarray
+    """Where in the flat table the choice stands that has each of them, (elements,)."""
+    length: np.ndarray
+    """`Features.length`, 0 where a question has fewer choices."""
+    absent: np.ndarray
+    """-inf there, 0 elsewhere."""
     right: np.ndarray
-    """1.0 for the answer, (choices,)."""
+    """1 for the answer, 0 elsewhere."""
 
     def slope(self, weights: np.ndarray) -> np.ndarray:
         """The gradient of the mean of -log(share of the right choice), (columns,)."""
         import numpy as np
 
-        score = np.add.reduceat(weights.take(self.features.columns, mode="clip"), self.starts)
-        score += self.features.length * weights[0]
-        score -= np.maximum.reduceat(score, self.firsts).take(self.asked)
-        share = np.exp(score, out=score)
-        share /= np.add.reduceat(share, self.firsts).take(self.asked)
+        parts = weights.take(self.columns, mode="clip")
+        share = self.length * weights[0]
+        share += np.bincount(self.cell, parts, share.size).reshape(share.shape)
+        share += self.absent
+        share -= share.max(0)
+        np.exp(share, out=share)
+        share /= share.sum(0)
         share -= self.right
-        slope = np.bincount(self.features.columns, share.take(self.owner, mode="clip"), len(weights))
-        slope[0] = (share * self.features.length).sum()
-        return np.asarray(slope / len(self.firsts))
+        slope = np.bincount(self.columns, share.ravel().take(self.cell, mode="clip"), len(weights))
+        slope[0] = np.vdot(share, self.length)
+        return np.asarray(slope / self.length.shape[1])
 
 
 def _batches(features: Features, sizes: np.ndarray, right: np.ndarray) -> Iterator[Batch]:
@@ -369,12 +389,14 @@ def _batches(features: Features, sizes: np.ndarray, right: np.ndarray) -> Iterat
 
     for first in range(0, len(sizes), BATCH):
         counts = sizes[first : first + BATCH]
-        begin = int(sizes[:first].sum())
-        part = features.at(np.arange(begin, begin + counts.sum()))
-        owner = np.repeat(np.arange(len(part.counts)), part.counts)
-        asked = np.repeat(np.arange(len(counts)), counts)
-        good = right[begin : begin + len(asked)].astype(np.float64)
-        yield Batch(part, part.starts, owner, asked, np.cumsum(counts) - counts, good)
+        begin, shape = int(sizes[:first].sum()), (int(counts.max()), len(counts))
+        choices = np.arange(begin, begin + counts.sum())
+        part = features.at(choices)
+        question, place = _ragged(counts, np.zeros_like(counts))
+        cell = place * len(counts) + question
+        length, absent, good = np.zeros(shape), np.full(shape, -np.inf), np.zeros(shape)
+        length.flat[cell], absent.flat[cell], good.flat[cell] = part.length, 0.0, right[choices]
+        yield Batch(part.columns, np.repeat(cell, part.counts), length, absent, good)
 
 
 def naive_bayes(features: Features, sizes: np.ndarray, right: np.ndarray) -> np.ndarray:

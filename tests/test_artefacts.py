@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from datagen.build import Config, build
-from datagen.chooser import cross_validated, featured, fit, flatten, naive_bayes
+from datagen.chooser import BATCH, RATE, STEPS, cross_validated, featured, fit, flatten, naive_bayes
 from datagen.errors import UsageError
 from datagen.filters.artefacts import Artefacts
 from datagen.gates import gates
@@ -145,6 +145,32 @@ def test_what_goes_with_the_question_is_seen_only_with_it(model):
     table = pl.DataFrame(rows, schema=COLUMNS, orient="row")
     assert cross_validated(table, question=True, model=model).credit.mean() > 0.95
     assert cross_validated(table, question=False, model=model).credit.mean() < 0.65
+
+
+def test_each_column_is_fitted_for_itself_whatever_the_number_of_choices():
+    rows = table(400, told=0.3)
+    rows = rows.with_columns(pl.Series("choices", [c[: 2 + i % 3] for i, c in enumerate(rows["choices"].to_list())]))
+    items = featured(flatten(rows), question=False, place=True)
+    names, place = np.unique(items.features.columns, return_inverse=True)
+    dense = np.zeros((len(items.right), 1 + len(names)))
+    dense[:, 0] = items.features.length
+    dense[np.repeat(np.arange(len(dense)), items.features.counts), 1 + place] = 1
+    question = np.repeat(np.arange(len(items.rows)), items.sizes)
+    parts = [np.flatnonzero(question // BATCH == i) for i in range(2)]
+    batches = [(dense[part], question[part] - question[part[0]], items.right[part]) for part in parts]
+    weights, averaged, squares = np.zeros(dense.shape[1]), np.zeros(dense.shape[1]), np.full(dense.shape[1], 1e-8)
+    for step in range(STEPS):
+        features, asked, right = batches[step % 2]
+        size = np.exp(features @ weights)
+        share = size / np.bincount(asked, size)[asked]
+        slope = (share - right) @ features / (asked[-1] + 1) + weights / len(items.rows)
+        squares += slope**2
+        weights -= RATE * slope / np.sqrt(squares)
+        averaged += weights / (STEPS // 2) * (step >= STEPS // 2)
+    found = fit(items.features, items.sizes, items.right)
+    assert BATCH < len(items.rows) <= 2 * BATCH and np.abs(averaged).max() > 0.1
+    assert np.abs(found[[0, *names]] - averaged).max() < 1e-9
+    assert np.count_nonzero(found) == len(averaged)
 
 
 def test_without_places_the_order_of_choices_changes_nothing():
