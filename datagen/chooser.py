@@ -314,21 +314,20 @@ def fit(features: Features, sizes: np.ndarray, right: np.ndarray, penalty: float
     import numpy as np
 
     merged, used, group, times = _merged(features)
-    weights, averaged, squares = (np.full(len(times), start) for start in (0.0, 0.0, 1e-8))
-    shrink, root = np.empty_like(weights), np.empty_like(weights)
     batches = list(_batches(merged, sizes, right))
+    moved, total, squares = (np.full(len(times), start) for start in (0.0, 0.0, 1e-8))  # weights in units of RATE
+    unit, shrink, some = RATE * times, RATE * penalty / len(sizes), np.empty_like(moved)
     for step in range(STEPS):
-        slope = batches[step % len(batches)].slope(np.multiply(weights, times, out=root))
-        slope += np.divide(weights, len(sizes) / penalty, out=shrink)
-        squares += np.multiply(slope, slope, out=root)
-        slope *= RATE
-        slope /= np.sqrt(squares, out=root)
-        weights -= slope
+        slope = batches[step % len(batches)].slope(np.multiply(moved, unit, out=some))
+        slope += np.multiply(moved, shrink, out=some)
+        squares += np.multiply(slope, slope, out=some)
+        moved -= np.divide(slope, np.sqrt(squares, out=some), out=some)
         if step >= STEPS // 2:
-            averaged += np.divide(weights, STEPS - STEPS // 2, out=shrink)
-    spread = np.zeros(COLUMNS)
-    spread[0], spread[used] = averaged[0], averaged[group]
-    return spread
+            total += moved
+    total *= RATE / (STEPS - STEPS // 2)
+    weights = np.zeros(COLUMNS)
+    weights[0], weights[used] = total[0], total[group]
+    return weights
 
 
 def _merged(features: Features) -> tuple[Features, np.ndarray, np.ndarray, np.ndarray]:
@@ -379,9 +378,10 @@ class Batch:
         np.exp(share, out=share)
         share /= share.sum(0)
         share -= self.right
+        share /= share.shape[1]
         slope = np.bincount(self.columns, share.ravel().take(self.cell, mode="clip"), len(weights))
         slope[0] = np.vdot(share, self.length)
-        return np.asarray(slope / self.length.shape[1])
+        return slope
 
 
 def _batches(features: Features, sizes: np.ndarray, right: np.ndarray) -> Iterator[Batch]:
