@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datagen.baselines import baselines
+from datagen.columns import arrow
 from datagen.gates import gates
 from datagen.language import code
 from datagen.records import MEASURES
@@ -104,11 +105,13 @@ def write_dataset(kept: pl.DataFrame, folder: Path, card: Mapping[str, Any]) -> 
     what run.json says of the run, without times, hosts and paths. The folder is written beside and then renamed, so a
     reader finds the old one, the new one, or for an instant none, and never shards of both.
     """
+    import polars as pl
+
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     (new / "data").mkdir(parents=True)
-    kept = kept if "audio_dependence" in kept.columns else kept.with_columns(audio_dependence=None)
+    kept = kept if "audio_dependence" in kept.columns else kept.with_columns(audio_dependence=pl.lit(None, pl.Float64))
     places = {name: (kept["split"] == name).arg_true() for name in SPLITS}
     names = [name for name in SPLITS if len(places[name]) or name == "train"]
     schema = published(measured(kept.columns))
@@ -135,7 +138,7 @@ def write_shards(table: pl.DataFrame, places: pl.Series, folder: Path, name: str
             folder / f"{name}-{shard:05d}-of-{shards:05d}.parquet", schema, compression="zstd"
         ) as out:
             for start in range(0, len(rows), ROWS_A_GROUP):  # a row group of no rows stops `datasets` from loading
-                part = table[rows.slice(start, ROWS_A_GROUP)].select(schema.names).to_arrow().cast(schema)
+                part = arrow(table[rows.slice(start, ROWS_A_GROUP)].select(schema.names), schema)
                 out.write_table(part, row_group_size=ROWS_A_GROUP)
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from datagen.columns import table_of
+from datagen.columns import arrow, table_of
 from datagen.errors import Busy, DatagenError, Interrupted, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
 
@@ -235,7 +235,7 @@ class Run:
         temporary = final.with_name(final.name + ".tmp")
         with pq.ParquetWriter(temporary, kind, compression="zstd") as out:
             for group in _in_groups(tables):
-                out.write_table(group.select(kind.names).rechunk().to_arrow().cast(kind), row_group_size=ROWS_A_GROUP)
+                out.write_table(arrow(group.select(kind.names).rechunk(), kind), row_group_size=ROWS_A_GROUP)
         temporary.replace(final)
 
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
-from datagen.columns import table_of
+from datagen.columns import arrow, table_of
 from datagen.errors import UsageError
 from datagen.records import Caption, Clip, Fact, Failure, Question, Verdict, canonical, schema
 from datagen.run import Run, Spool, rare_collections
@@ -127,6 +129,28 @@ def test_columns_hold_what_pyarrow_makes_of_the_rows(rows):
         made = table_of(kind, some)
         made.validate(full=True)
         assert made.equals(pa.Table.from_pylist([row(record) for record in some], schema=schema(kind)))
+
+
+def test_a_polars_table_becomes_what_a_cast_makes_of_it():
+    table = pl.DataFrame({
+        "text": ["a", None, "é\0", ""], "texts": [["x", None], None, [], ["y", "z"]], "number": [0.5, None, -0.0, 1.0],
+        "none": [None] * 4, "wide": [1, 2, None, 4], "keep": [True, None, False, True],
+    })  # fmt: skip
+    texts = pa.list_(pa.string())
+    kinds = [pa.string(), texts, pa.float64(), pa.float64(), pa.int32(), pa.bool_()]
+    kind = pa.schema(list(zip(table.columns, kinds, strict=True)))
+    for some in (table, table[1:], table[2:3], table.clear(), pl.concat([table, table[3:]]), table[[3, 0]]):
+        made = arrow(some, kind)
+        made.validate(full=True)
+        assert made.equals(some.to_arrow().cast(kind))
+
+
+def test_text_that_no_column_holds_is_refused_and_not_cut(monkeypatch):
+    ends = pa.array([0, 2**31], pa.int64()).buffers()[1]
+    vast = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(np.zeros(2**31, np.uint8))])
+    monkeypatch.setattr(pl.DataFrame, "to_arrow", lambda _: pa.table({"text": vast}))
+    with pytest.raises(pa.ArrowInvalid, match="too large"):
+        arrow(pl.DataFrame(), pa.schema({"text": pa.string()}))
 
 
 @pytest.mark.parametrize(
