@@ -12,15 +12,15 @@ import json
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from datagen.columns import arrow, table_of
 from datagen.errors import Busy, DatagenError, Interrupted, UsageError
 from datagen.records import Caption, Clip, Failure, Question, Verdict, canonical, schema
+from datagen.signals import heeding
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,20 +95,10 @@ def rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-@contextmanager
-def at_once() -> Iterator[None]:
+def at_once() -> AbstractContextManager[None]:
     """Ctrl-C and SIGTERM end the block where it is, which awaits nothing and so would not see them: as
     KeyboardInterrupt, of which `run_to_end` makes Interrupted."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
-        yield
-        return
-    heeded = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) is not signal.SIG_IGN]
-    before = {name: signal.signal(name, signal.default_int_handler) for name in heeded}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+    return heeding(signal.default_int_handler)
 
 
 def opened(path: Path) -> Run:

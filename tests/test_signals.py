@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kill import BUILD, committed, digests, write_clips
 from model_server import ModelServer
 
 from datagen.llm import Ledger
+from datagen.signals import heeding
 
 SLOW = """
 import os, time
@@ -92,6 +94,44 @@ def until(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def heard(once, *sent):
+    """What the handler of the block got, and what the one before it."""
+    inner: list[int] = []
+    outer: list[int] = []
+    with heeding(lambda number, frame: outer.append(number)):
+        with heeding(lambda number, frame: inner.append(number), once=once):
+            for number in sent:
+                os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return inner, outer
+
+
+def test_signals_are_heeded_in_the_block_and_put_back():
+    both = [signal.SIGINT, signal.SIGTERM]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored for the tests
+    try:
+        assert heard(False, *both, *both) == (both + both, [signal.SIGTERM])
+        assert heard(True, *both) == ([signal.SIGINT], [signal.SIGTERM, signal.SIGTERM])
+        assert [signal.getsignal(name) for name in both] == [signal.default_int_handler, signal.SIG_DFL]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_ignored_stays_so_and_a_thread_changes_nothing():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert heard(False, signal.SIGTERM) == ([], [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    def in_thread():
+        with heeding(print):
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(in_thread).result() is before
 
 
 @pytest.mark.parametrize(

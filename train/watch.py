@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 import re
 import resource
-import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from datagen.run import replace_text
+from datagen.signals import heeding
 from datagen.train.alarms import WINDOW, alarms
 from datagen.train.answered import Answered
 from datagen.train.log import read_log
@@ -192,23 +192,13 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-@contextmanager
-def stopping(watch: Watch) -> Iterator[None]:
+def stopping(watch: Watch) -> AbstractContextManager[None]:
     """Ctrl-C and SIGTERM let the step end and save; a second one of them ends at once.
 
     Not so with several processes: a scheduler sends it to all, and their launcher, which got it too, sends it again.
     """
-    signals = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
         watch.interrupted = True
-        if world_size() == 1:
-            for one, before in zip(signals, earlier, strict=True):
-                signal.signal(one, before)
 
-    earlier = [signal.signal(one, stop) for one in signals]
-    try:
-        yield
-    finally:
-        for one, before in zip(signals, earlier, strict=True):
-            signal.signal(one, before)
+    return heeding(stop, once=world_size() == 1)

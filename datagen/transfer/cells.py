@@ -17,8 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from datagen.errors import Interrupted, UsageError
 from datagen.records import canonical
 from datagen.run import replace_text
+from datagen.signals import heeding
 
 __all__ = ["Cell", "Cells"]
 
@@ -110,7 +110,7 @@ class Cells:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.say(f"{cell.name}: {cell.command}")
         started = time.monotonic()
-        with log.open("wb") as file, self._passing_signals():
+        with log.open("wb") as file, heeding(self._pass):
             self._child = subprocess.Popen(
                 [*DATAGEN, *cell.words], stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
                 preexec_fn=_die_with_parent,
@@ -127,23 +127,12 @@ class Cells:
         self.say(f"{cell.name}: failed ({error})")
         return {"status": "failed", "seconds": seconds, "error": error}
 
-    @contextmanager
-    def _passing_signals(self) -> Iterator[None]:
+    def _pass(self, number: int, frame: Any) -> None:
         """Ctrl-C and SIGTERM are told to the command, which saves and ends."""
-
-        def stop(number: int, frame: Any) -> None:
-            self._stopped = True
-            if self._child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._child.send_signal(signal.SIGTERM)
-
-        signals = (signal.SIGINT, signal.SIGTERM)
-        earlier = [signal.signal(one, stop) for one in signals]
-        try:
-            yield
-        finally:
-            for one, handler in zip(signals, earlier, strict=True):
-                signal.signal(one, handler)
+        self._stopped = True
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.send_signal(signal.SIGTERM)
 
 
 def _die_with_parent() -> None:
