@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import json
 import socket
 import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -314,6 +316,55 @@ def test_a_reply_with_values_that_are_none_is_tried_again(wrong):
     assert interpret(Reply(200, json.dumps(whole).encode(), "http://x")).text == "a"
     with pytest.raises(TransientError, match="answered 200 without a chat completion"):
         interpret(Reply(200, json.dumps(whole | wrong).encode(), "http://x"))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a "}, {"type": "text", "text": "dog"}], "a dog"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a"}], "a"),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_a_reply_in_parts_or_behind_a_byte_order_mark_is_read(content, text):
+    whole = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+    assert interpret(Reply(200, json.dumps(whole).encode("utf-8-sig"), "http://x")).text == text
+
+
+@pytest.mark.parametrize("part", ["a", {"text": "a"}, {"type": "text"}, {"type": "text", "text": None}])
+def test_a_reply_in_other_parts_is_tried_again(part):
+    whole = {"choices": [{"message": {"content": [part]}, "finish_reason": "stop"}]}
+    with pytest.raises(TransientError, match="answered 200 without a chat completion"):
+        interpret(Reply(200, json.dumps(whole).encode(), "http://x"))
+
+
+class Bomb(BaseHTTPRequestHandler):
+    """Every reply unpacks to 20 MB."""
+
+    packed = gzip.compress(b" " * 20_000_000, 1)
+
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(self.packed)))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(self.packed)
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+def test_a_small_reply_that_unpacks_to_a_large_one_is_not_read_whole(run, ledger):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bomb) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        error = run(url, ask(request()))[0]
+        server.shutdown()
+    assert isinstance(error, PermanentError)
+    assert str(error) == f"{url}/chat/completions answered with 16 MB or more"
+    assert ledger.totals().answers == 1  # it would be as large again
 
 
 def test_a_reply_without_a_word_is_told_by_its_number():

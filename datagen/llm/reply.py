@@ -17,6 +17,8 @@ LONGEST = 1_000_000
 """Characters of an answer; no limit of tokens that is asked for allows as many."""
 MOST = 2**31
 """Tokens of a request; more is no count."""
+BOM = b"\xef\xbb\xbf"
+"""Of UTF-8, which no JSON begins with (RFC 8259) but that of some servers."""
 WAIT = (429, 503, 529)
 TRANSIENT = (408, 409, 425)
 
@@ -103,10 +105,10 @@ def _refusal(message: str, detail: str, raw: str) -> Unsupported | PermanentErro
 
 def _completion(reply: Reply) -> Completion:
     try:
-        body = orjson.loads(reply.body)
+        body = orjson.loads(reply.body.removeprefix(BOM))
         choice = body["choices"][0]
         message = choice["message"]
-        text, finish = message.get("content"), choice.get("finish_reason") or "stop"
+        text, finish = _text(message.get("content")), choice.get("finish_reason") or "stop"
         usage = body.get("usage") or {}
         used, made = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         if not (0 <= used < MOST and 0 <= made < MOST and isinstance(finish, str)):
@@ -123,6 +125,13 @@ def _completion(reply: Reply) -> Completion:
     if len(completion.text) > LONGEST:
         raise PermanentError(f"{reply.url} answered with {len(completion.text)} characters", completion.text[:SHOWN])
     return completion
+
+
+def _text(content: Any) -> Any:
+    """The text of a message: some servers send it as a list of parts, as messages to them may be."""
+    if not isinstance(content, list):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
 
 
 def _error_of(body: bytes, raw: str) -> tuple[str, str]:

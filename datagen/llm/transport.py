@@ -18,7 +18,6 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
-from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import Cause, RequestError, RequestTimeoutError
 from pyreqwest.http import Url
@@ -26,7 +25,7 @@ from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
-from datagen.errors import TransientError, UsageError
+from datagen.errors import PermanentError, TransientError, UsageError
 from datagen.keys import hidden, key_of
 from datagen.llm.reply import Reply
 from datagen.llm.request import Endpoint, public_name
@@ -38,6 +37,8 @@ TRANSFER = timedelta(hours=1)
 """For a whole file, up or down: 200 MB take what the line takes."""
 PREFLIGHT = 5.0
 """Seconds: half of them for the list of models, half for a model that is not on it."""
+LARGEST = 2**24
+"""Bytes of a reply, unpacked; no answer has as many. What a server compresses may be a thousand times as large."""
 LISTED = 8
 """Served ids that an error line names."""
 
@@ -71,7 +72,7 @@ class Http:
         return self._bases[0]
 
     async def post(self, body: bytes) -> Reply:
-        """Send one chat completion. Raises Unreachable, TransientError."""
+        """Send one chat completion. Raises Unreachable, TransientError, PermanentError."""
         return await self.exchange("POST", self.url, body=body)
 
     async def exchange(
@@ -80,7 +81,7 @@ class Http:
     ) -> Reply:  # fmt: skip
         """One exchange with the session's key: `body` is JSON, `form` sends a file, `into` takes the body of a 200.
 
-        Raises Unreachable, TransientError.
+        Raises Unreachable, TransientError, and PermanentError where a reply is too large for any answer.
         """
         request = self._open().request(method, url)
         if body is not None:
@@ -90,24 +91,25 @@ class Http:
         if form is not None:
             request = request.multipart(form)
         try:
-            if into is not None:
-                return await self._received(request.timeout(TRANSFER), url, into)
-            response = await (request if form is None else request.timeout(TRANSFER)).build().send()
-            return self._reply(response, url, await response.bytes())
+            request = request if form is None and into is None else request.timeout(TRANSFER)
+            return await self._received(request, url, into)
         except RequestError as error:
             raise self._broken(error, url) from None
 
-    async def _received(self, request: RequestBuilder, url: str, into: IO[bytes]) -> Reply:
+    async def _received(self, request: RequestBuilder, url: str, into: IO[bytes] | None = None) -> Reply:
         async with request.build_streamed() as response:
-            if response.status != 200:
-                return self._reply(response, url, await response.bytes())
+            if into is None or response.status != 200:
+                body = await response.body_reader.read(LARGEST)
+                return self._reply(response, url, body.to_bytes() if body else b"")
             while (part := await response.body_reader.read_chunk()) is not None:
                 into.write(part)
             return Reply(200, b"", url)
 
-    def _reply(self, response: Response, url: str, body: Bytes) -> Reply:
+    def _reply(self, response: Response, url: str, body: bytes) -> Reply:
+        if len(body) == LARGEST:
+            raise PermanentError(f"{url} answered with {LARGEST // 2**20} MB or more")
         after = _seconds(response.get_header("retry-after")) if response.status != 200 else None
-        return Reply(response.status, self.redact(response.status, body.to_bytes()), url, after)
+        return Reply(response.status, self.redact(response.status, body), url, after)
 
     def _broken(self, error: RequestError, url: str) -> TransientError:
         if _unconnected(error):
@@ -143,7 +145,7 @@ class Http:
         """
         try:
             async with asyncio.timeout(PREFLIGHT / 2):
-                replies = [(base, *await self._get_models(base)) for base in self._bases]
+                replies = [(base, await self._get_models(base)) for base in self._bases]
         except (RequestError, TimeoutError) as error:
             from urllib.request import getproxies
 
@@ -151,15 +153,15 @@ class Http:
             proxy = "" if self.endpoint.local or not getproxies() else ", by the proxy of the environment"
             name = public_name(self.endpoint.base_url)
             raise UsageError(f"no server answers at {name} ({reason}{proxy}): start it or pass --base-url") from None
-        for base, status, body in replies:
-            if status in (401, 403):
-                raise UsageError(self._no_entry(base, status))
-            served = _served(body) if status == 200 else None
+        for base, reply in replies:
+            if reply.status in (401, 403):
+                raise UsageError(self._no_entry(base, reply.status))
+            served = _served(reply.body) if reply.status == 200 else None
             if served is not None:
                 self._bases = [base]
                 await self._check_served(served)
                 return
-        if all(status == 200 for _, status, _ in replies):
+        if all(reply.status == 200 for _, reply in replies):
             raise UsageError(f"{replies[0][0]}/models is no list of models: is --base-url an OpenAI-compatible server?")
 
     def _no_entry(self, base: str, status: int) -> str:
@@ -182,9 +184,9 @@ class Http:
             shown = ", ".join(served[:LISTED]) + (f" and {len(served) - LISTED} more" if len(served) > LISTED else "")
             raise UsageError(f"{self._bases[0]} does not serve {model!r}: pass --model with one of {shown}")
 
-    async def _get_models(self, base: str) -> tuple[int, bytes]:
-        response = await self._open().get(f"{base}/models").build().send()
-        return response.status, self.redact(response.status, (await response.bytes()).to_bytes())
+    async def _get_models(self, base: str) -> Reply:
+        url = f"{base}/models"
+        return await self._received(self._open().get(url), url)
 
     def _open(self) -> Client:
         """The client, made on first use."""
