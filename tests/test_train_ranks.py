@@ -249,7 +249,8 @@ def test_one_process_speaks(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "launcher",
     [
-        ("accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+        # as in the scripts that --print-launch writes; with --cpu accelerate starts one process, and says nothing
+        ("accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
          "--mixed_precision", "no", "--dynamo_backend", "no", "--no_python"),
         ("torch.distributed.run", "--nproc-per-node", "2", "--no-python"),
     ],
