@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -69,10 +70,14 @@ def run_to_end(work: Coroutine[Any, Any, T], place: Path) -> T:
     import uvloop
 
     async def cancelled_by_sigterm() -> T:
-        task = asyncio.ensure_future(work)
-        with suppress(NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await task
+        task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+        if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+            return await task
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            return await task
+        finally:  # uvloop would leave it behind, and nothing would heed SIGTERM any more
+            loop.remove_signal_handler(signal.SIGTERM)
 
     try:
         return uvloop.run(cancelled_by_sigterm())  # a tenth less of the processor a call than on asyncio's own loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from kill import BUILD, committed, digests, write_clips
 from model_server import ModelServer
 
 from datagen.llm import Ledger
+from datagen.run import run_to_end
 from datagen.signals import heeding
 
 SLOW = """
@@ -108,30 +110,40 @@ def heard(once, *sent):
     return inner, outer
 
 
-def test_signals_are_heeded_in_the_block_and_put_back():
+@pytest.fixture
+def known():
+    """Both signals as a fresh process has them: a shell may have Ctrl-C ignored for the tests."""
+    fresh = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {name: signal.signal(name, handler) for name, handler in fresh.items()}
+    yield fresh
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+def test_signals_are_heeded_in_the_block_and_put_back(known):
     both = [signal.SIGINT, signal.SIGTERM]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored for the tests
-    try:
-        assert heard(False, *both, *both) == (both + both, [signal.SIGTERM])
-        assert heard(True, *both) == ([signal.SIGINT], [signal.SIGTERM, signal.SIGTERM])
-        assert [signal.getsignal(name) for name in both] == [signal.default_int_handler, signal.SIG_DFL]
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert heard(False, *both, *both) == (both + both, [signal.SIGTERM])
+    assert heard(True, *both) == ([signal.SIGINT], [signal.SIGTERM, signal.SIGTERM])
+    assert {name: signal.getsignal(name) for name in both} == known
 
 
-def test_what_is_ignored_stays_so_and_a_thread_changes_nothing():
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        assert heard(False, signal.SIGTERM) == ([], [])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def test_a_run_that_has_ended_takes_no_signal(known, tmp_path):
+    run_to_end(asyncio.sleep(0), tmp_path)
+    assert {name: signal.getsignal(name) for name in known} == known
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(run_to_end, asyncio.sleep(0, "in a thread"), tmp_path).result() == "in a thread"
+
+
+def test_what_is_ignored_stays_so_and_a_thread_changes_nothing(known):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert heard(False, signal.SIGTERM) == ([], [])
 
     def in_thread():
         with heeding(print):
             return signal.getsignal(signal.SIGTERM)
 
     with ThreadPoolExecutor(1) as threads:
-        assert threads.submit(in_thread).result() is before
+        assert threads.submit(in_thread).result() is signal.SIG_IGN
 
 
 @pytest.mark.parametrize(
