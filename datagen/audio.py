@@ -9,7 +9,8 @@ is an AudioError with one of:
     audio_corrupt      neither library can decode it    audio_outside      start or end lie outside the file
     audio_too_long     more than MAX_CHANNEL_SECONDS
 
-A file that ends early (a WAV whose header promises more, a half MP3) gives the audio that is there.
+A file that ends early (a WAV whose header promises more, a half MP3) gives the audio that is there. Where the system
+opens no more files, no clip is at fault: an OSError, which ends the run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import hashlib
 import io
 import math
@@ -62,6 +64,9 @@ MAX_CHANNEL_SECONDS = 7_200
 
 TOLERANCE = 0.5
 """Seconds by which `end` may lie past the end of the file: published ends are rounded, encoders cut and pad."""
+
+FULL = (errno.EMFILE, errno.ENFILE)
+"""Too many open files, of the process or the system."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -474,6 +479,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Reader]:
         except soundfile.LibsndfileError as error:
             raise AudioError("audio_corrupt", f"{path}: {error.error_string}") from None
         except av.error.FFmpegError as error:
+            if error.errno in FULL:
+                raise OSError(error.errno, error.strerror, str(path)) from None
             raise AudioError("audio_corrupt", f"{path}: neither libsndfile nor FFmpeg: {error.strerror}") from None
 
 
@@ -506,4 +513,6 @@ def _file(path: str | os.PathLike[str]) -> io.FileIO:
     except (FileNotFoundError, NotADirectoryError):
         raise AudioError("audio_missing", f"{path}: no such file") from None
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise
         raise AudioError("audio_unreadable", f"{path}: {getattr(error, 'strerror', None) or error}") from None

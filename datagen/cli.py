@@ -35,6 +35,7 @@ app = typer.Typer(
 DISK = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EFBIG: "make room"}
 DISK |= {errno.EACCES: "make it writable", errno.EPERM: "make it writable", errno.EROFS: "make it writable"}
 DISK |= {errno.EIO: "see to the disk", errno.ESTALE: "see to the disk", errno.EMFILE: "raise `ulimit -n`"}
+DISK |= {errno.ENFILE: "end other programs"}
 """What may happen to files at any moment, and is no fault of ours → the cure."""
 
 

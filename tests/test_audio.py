@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import io
 import os
 import random
+import resource
 import shutil
 import struct
 import threading
@@ -581,6 +583,22 @@ def test_no_file_stays_open(tmp_path):
         with contextlib.suppress(AudioError):
             load(path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("room", [0, 1])  # for libsndfile's file; for FFmpeg's beside it
+def test_too_many_open_files_are_no_fault_of_the_clip(room, tmp_path):
+    path = coded(tmp_path / "a.m4a", "mp4", "aac")
+    load(path)
+    free = os.dup(0)  # the lowest number that is free
+    os.close(free)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files") as raised:
+            load(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (raised.value.errno, str(raised.value.filename)) == (errno.EMFILE, str(path))
 
 
 def test_a_part_of_audio_is_hashed_once_and_named_as_any_other(tmp_path, monkeypatch):
