@@ -8,6 +8,7 @@ the source; and runs that stage once. Killed at any instant and given again, it 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +42,8 @@ class Shard:
     @property
     def name(self) -> str:
         """`i/n`, or '' of a run that is no shard."""
-        return str(self.state["fingerprints"].get("inputs", {}).get("shard", ""))
+        name = str(self.state["fingerprints"].get("inputs", {}).get("shard", ""))
+        return name if re.fullmatch(r"\d+/\d+", name) else ""
 
     @property
     def ledger(self) -> Path:
@@ -123,6 +125,7 @@ def gathered(runs: Sequence[Path]) -> list[Shard]:
             raise UsageError(f"{path}: shard {shard.name} once more, after {found[index].path}: give each shard once")
         if shard.state.get("status") != "shard":
             raise UsageError(f"{path}: shard {shard.name} is not done: give the same `datagen build` again, then merge")
+        check_state(shard)
         check_files(shard)
         for key, (one, other) in differences(first.state, shard.state):
             raise UsageError(f"{path}: not of the build of {first.path}: {key} was {one} there, here {other}")
@@ -133,6 +136,19 @@ def gathered(runs: Sequence[Path]) -> list[Shard]:
     return [found[index] for index in range(number)]
 
 
+def check_state(shard: Shard) -> None:
+    """Raises UsageError for a run.json that lacks what a merge takes from it, as one that was edited may."""
+    state = shard.state
+    try:
+        restored(state["config"]), Usage(**state["usage"]), list(state["about"]["roles"])
+        dict(state["fingerprints"]["derivation"]), str(state["id"]), str(state["stopped"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        file = shard.path / "run.json"
+        raise UsageError(
+            f"{file}: not as `datagen build` wrote it ({error!r}): copy shard {shard.name} again"
+        ) from None
+
+
 def check_files(shard: Shard) -> None:
     """Raises UsageError for a ledger or a table that was left behind, or arrived in part."""
     import pyarrow as pa
@@ -140,6 +156,11 @@ def check_files(shard: Shard) -> None:
 
     if not shard.ledger.is_file() or not shard.ledger.stat().st_size:
         raise UsageError(f"{shard.ledger}: not there, or empty: bring the ledger of shard {shard.name} along with it")
+    try:
+        Ledger(shard.ledger).close()
+    except UsageError as error:
+        why = str(error).rpartition(": ")[0]  # less the cure, a flag that a merge does not have
+        raise UsageError(f"{why}: see to it, or copy shard {shard.name} again") from None
     for record, name in TABLES.items():
         file = shard.path / f"{name}.parquet"
         try:

@@ -190,6 +190,19 @@ def running(state):
     state["status"] = "running"
 
 
+def removed(*names):
+    def change(state):
+        for name in names[:-1]:
+            state = state[name]
+        del state[names[-1]]
+
+    return change
+
+
+def other_usage(state):
+    state["usage"] = {"euros": 1}
+
+
 def other_seed(state):
     state["fingerprints"]["inputs"]["seed"] = 7
 
@@ -211,6 +224,29 @@ def test_shards_that_do_not_fit_are_refused(change, says, shards, tmp_path):
     with pytest.raises(UsageError, match=says):
         merge(runs, tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        *((removed(name), name) for name in ("id", "config", "usage", "stopped", "about")),
+        (removed("fingerprints", "derivation"), "derivation"),
+        (other_usage, "euros"),
+    ],
+)
+def test_a_shard_whose_state_was_edited_is_told_in_a_line(change, why, shards, tmp_path):
+    edited = changed(shards[1], tmp_path / "s", change)
+    with pytest.raises(
+        UsageError, match=rf"s/run\.json: not as `datagen build` wrote it \(.*{why}.*copy shard 1/3 again"
+    ):
+        merge([shards[0], edited, shards[2]], tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_shard_of_a_name_that_is_none_is_no_shard(shards, tmp_path):
+    edited = changed(shards[1], tmp_path / "s", lambda state: state["fingerprints"]["inputs"].update(shard="1/x"))
+    with pytest.raises(UsageError, match="is no shard"):
+        merge([edited], tmp_path / "m")
 
 
 def test_missing_and_doubled_and_strange_shards_are_refused(llm, shards, whole, tmp_path):
@@ -257,8 +293,9 @@ def test_a_shard_of_which_a_file_is_not_whole_is_refused(shards, tmp_path, file,
         (broken / file).write_bytes(content[: len(content) // 2] if file != "ledger.sqlite" else b"")
     if what == "another":
         shutil.copy(broken / "verdicts.parquet", broken / file)
-    with pytest.raises(UsageError, match=rf"{file}: not there, or|is no ledger"):
+    with pytest.raises(UsageError, match=rf"{file}: not there, or|is no ledger .*copy shard 1/3 again$") as raised:
         merge([shards[0], broken, shards[2]], tmp_path / "m")
+    assert "--ledger" not in str(raised.value) and not (tmp_path / "m").exists()
 
 
 def test_the_command_line_says_what_is_wrong_in_a_line(shards, tmp_path):

@@ -42,11 +42,11 @@ def cure(error: Exception, path: Path) -> str:
     if "full" in text or "disk I/O" in text:
         return "free some disk and run again"
     if "locked" in text:
-        return f"another process has held it for {BUSY:g} s; end that one or give another --ledger"
+        return f"another process has held it for {BUSY:g} s; end that one and run again"
     if "malformed" in text or "not a database" in text:
         salvage.mark(path)
         return "the same command again keeps every answer that can be read, and asks for the rest"
-    return "check the file, or give another --ledger"
+    return "check the file and its folder, and run again"
 
 
 def unchanging(path: Path) -> sqlite3.Connection:
