@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,19 @@ def test_a_second_ctrl_c_still_ends_with_a_word(here, monkeypatch, capsys):
     assert now == {signal.SIG_IGN}  # one more must not kill what ends already
     assert (code, out) == (130, "")
     assert err == "datagen: interrupted; the same command goes on where it was\n"
+
+
+def test_ctrl_c_while_the_command_is_loaded_leaves_no_traceback(here):
+    (here / "typer.py").write_text("import pathlib, time; pathlib.Path('loading').touch(); time.sleep(30)")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(Path(cli.__file__).parents[1])])}
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  else not in the background of a shell
+    job = subprocess.Popen(
+        [sys.executable, "-m", "datagen", "--help"], stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed
+    )
+    while not (here / "loading").exists() and job.poll() is None:
+        time.sleep(0.01)
+    job.send_signal(signal.SIGINT)
+    assert (job.communicate(timeout=20)[1], job.returncode) == ("datagen: interrupted\n", 130)
 
 
 def test_help_alone_is_printed_whole(monkeypatch, capsys):
