@@ -22,7 +22,7 @@ from datagen.columns import arrow
 from datagen.gates import gates
 from datagen.language import code
 from datagen.records import MEASURES
-from datagen.seeds import derive
+from datagen.seeds import draws
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,8 @@ def split(table: pl.DataFrame, share: float, seed: int) -> pl.Series:
     import polars as pl
 
     groups = clip_groups(table)
-    order = sorted(set(groups), key=lambda name: (derive(seed, "split", name), name))
+    names = list(set(groups))
+    order = [name for _, name in sorted(zip(draws(seed, "split", names).tolist(), names, strict=True))]
     some = 1 if share > 0 and len(order) > 1 else 0
     chosen = set(order[: min(max(round(share * len(order)), some), max(len(order) - 1, 0))])
     return pl.Series("split", [SPLITS[name in chosen] for name in groups], dtype=pl.String)

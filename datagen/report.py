@@ -16,7 +16,7 @@ from datagen import audio as sound
 from datagen.dataset import environment, positions
 from datagen.errors import AudioError
 from datagen.run import replace_text
-from datagen.seeds import derive
+from datagen.seeds import draws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,7 @@ def sample(kept: pl.DataFrame, n: int, seed: int) -> pl.DataFrame:
     """`n` rows in which skills take turns and no clip comes twice while there are others; drawn by (seed, id)."""
     import polars as pl
 
-    ranks = pl.Series("rank", [derive(seed, "report", id) for id in kept["id"]], dtype=pl.UInt64)
+    ranks = pl.Series("rank", draws(seed, "report", kept["id"]), dtype=pl.UInt64)
     drawn = kept.select("id", "clip_id", "skill").with_columns(ranks).sort("rank")
     drawn = drawn.with_columns(again=pl.int_range(pl.len()).over("clip_id"))
     drawn = drawn.with_columns(turn=pl.int_range(pl.len()).over("skill", "again"))
@@ -132,7 +132,7 @@ def rows_by(run: Path, table: str, column: str, values: pl.Series) -> dict[str, 
     import polars as pl
 
     found: dict[str, list[dict[str, Any]]] = {}
-    wanted = pl.scan_parquet(run / f"{table}.parquet").filter(pl.col(column).is_in(values.unique().to_list()))
+    wanted = pl.scan_parquet(run / f"{table}.parquet").filter(pl.col(column).is_in(values.unique().implode()))
     for row in wanted.collect().iter_rows(named=True):
         found.setdefault(row[column], []).append(row)
     return found
@@ -144,7 +144,7 @@ def rejected(run: Path, seed: int) -> list[dict[str, Any]]:
 
     table = pl.scan_parquet(run / "rejected.parquet").with_row_index("row")
     keys = table.select("row", "stage", "reason").collect()
-    keys = keys.with_columns(draw=pl.Series([derive(seed, "rejected", row) for row in keys["row"]], dtype=pl.UInt64))
+    keys = keys.with_columns(draw=pl.Series(draws(seed, "rejected", map(str, keys["row"])), dtype=pl.UInt64))
     groups = keys.group_by("stage", "reason").agg(pl.len(), pl.col("row").sort_by("draw").head(EXAMPLES))
     groups = groups.sort("len", "stage", "reason", descending=[True, False, False])
     shown = [row for rows in groups["row"] for row in rows]
