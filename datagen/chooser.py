@@ -339,15 +339,15 @@ def _merged(features: Features) -> tuple[Features, np.ndarray, np.ndarray, np.nd
     import numpy as np
 
     number = np.arange(len(features.counts), dtype=np.uint64)
-    owner, marks = np.repeat(number, features.counts), mixed(number, number) / 2.0**64  # their sum tells sets apart
-    sums = np.bincount(features.columns, marks[owner], COLUMNS)
+    marks = mixed(number, number) / 2.0**64  # their sum tells one set of choices from another
+    sums = np.bincount(features.columns, np.repeat(marks, features.counts), COLUMNS)
     used = np.flatnonzero(sums)
     _, first, group, times = np.unique(sums[used], return_index=True, return_inverse=True, return_counts=True)
     names = np.zeros(COLUMNS, dtype=np.int64)
     names[used[first]] = np.arange(1, len(first) + 1)
     columns = names[features.columns]
-    counts = np.add.reduceat(columns > 0, features.starts, dtype=np.int64)
-    merged = Features(features.length, columns[columns > 0], counts)
+    held = columns > 0
+    merged = Features(features.length, columns[held], np.add.reduceat(held, features.starts, dtype=np.int64))
     return merged, used, group + 1, np.append(1.0, times)
 
 
