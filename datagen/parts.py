@@ -6,7 +6,8 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ __all__ = [
     "within",
 ]
 
+CLIP = tuple(field.name for field in fields(Clip))
 NO_SERVER = {"labels", "acoustic", "transformers", "whisper", "yamnet"}
 """Captioners that ask no server."""
 
@@ -280,6 +282,7 @@ def survey_source(source: Source, config: Config) -> Survey:
     digest, labels, clips, others = hashlib.sha256(), Counter[str](), 0, 0
     together: dict[str, set[str]] = {}
     listed = source if isinstance(source, Listed) else None
+    cells = attrgetter(*CLIP)  # a tenth of the time of `asdict`, which copies every cell
     rows = admitted(listed.listing() if listed else source.clips(), config)
     for item in limited(rows, config.limit if listed else None):
         if isinstance(item, Clip):
@@ -287,7 +290,7 @@ def survey_source(source: Source, config: Config) -> Survey:
             labels.update(item.labels)
             for label in item.labels:
                 together.setdefault(label, set()).update(item.labels)
-            row = asdict(item) | {"path": ""}
+            row = dict(zip(CLIP, cells(item), strict=True), path="")
             digest.update(canonical([row, _size(item.path)]).encode())
         else:
             others += 1

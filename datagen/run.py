@@ -87,13 +87,13 @@ def run_to_end(work: Coroutine[Any, Any, T], place: Path) -> T:
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Has Python look for unreachable cycles once in 50,000 new objects instead of 700.
+    """Has Python look for unreachable cycles once in 100,000 new objects instead of 700.
 
     Requests under way are many objects that live for a moment, with hardly a cycle among them, and looking through them
     takes 8 % of a build's processor time. Up to a tenth more memory is in use where many requests fail.
     """
     before = gc.get_threshold()
-    gc.set_threshold(50_000, *before[1:])
+    gc.set_threshold(100_000, *before[1:])
     try:
         yield
     finally:

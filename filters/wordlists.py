@@ -8,6 +8,7 @@ is put to every text, for corpora mix languages; a language without lists passes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 from datagen.language import code
 
@@ -20,7 +21,8 @@ LANGUAGES = ("en", "de", "fr", "es", "ru", "zh", "ja", "ko")
 """Languages with lists."""
 INSIDE = ("zh", "ja", "ko")
 """Languages whose words are looked for anywhere, since no space (or an ending) stands beside them."""
-
+FAR = "(?:.* )?"
+"""How an entry for a whole line begins that any words may stand before."""
 OTHER_LETTERS = ("ru", "zh", "ja", "ko")
 """Languages of which no entry matches a text in ASCII."""
 
@@ -227,14 +229,18 @@ def pattern(lists: Mapping[str, tuple[str, ...]], *, whole: bool = False, ascii:
     `whole`: an entry has to fill a whole line, but for punctuation at its ends. `ascii`: for text in ASCII alone, in
     which languages of OTHER_LETTERS are not found.
     """
-    parts = []
-    for language, entries in lists.items():
-        if ascii and language in OTHER_LETTERS:
-            continue
-        joined = "|".join(entries)
-        parts.append(f"(?:{joined})" if whole or language in INSIDE else rf"\b(?:{joined})\b")
-    found = "|".join(parts)
-    found = rf"(?m)^[^\w\n]*(?:{found})[^\w\n]*$" if whole else found
+    chosen = {language: entries for language, entries in lists.items() if not (ascii and language in OTHER_LETTERS)}
+    if whole:
+        entries = list(chain.from_iterable(chosen.values()))
+        near = [entry for entry in entries if not entry.startswith(FAR)]
+        far = "|".join(
+            entry.removeprefix(FAR) for entry in entries if entry.startswith(FAR)
+        )  # one way along the line for all of them
+        joined = "|".join([*near, f"{FAR}(?:{far})"] if far else near)
+        found = rf"(?m)^[^\w\n]*(?:{joined})[^\w\n]*$"
+    else:
+        each = {language: "|".join(entries) for language, entries in chosen.items()}
+        found = "|".join(f"(?:{text})" if name in INSIDE else rf"\b(?:{text})\b" for name, text in each.items())
     return found.replace(" ?", r"[^\S\n]*").replace(" ", r"[^\S\n]+")
 
 
