@@ -21,13 +21,14 @@ from model_server import ModelServer
 from datagen.errors import Denied, OverBudget, PermanentError, ServerLost, TransientError, UsageError
 from datagen.llm import Budget, Client, Endpoint, Ledger, Request, Sampling, Unparsable, ask_parsed, estimate, metered
 from datagen.llm.reply import Reply, interpret
+from datagen.llm.request import names
 from datagen.sound import Sound
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
 
-def request(text="hello", **options) -> Request:
-    return Request([{"role": "user", "content": text}], "write#1", **options)
+def request(text="hello", prompt="write#1", **options) -> Request:
+    return Request([{"role": "user", "content": text}], prompt, **options)
 
 
 @pytest.fixture
@@ -164,6 +165,56 @@ def test_what_is_left_is_known_without_asking(serve, run, ledger):
         return list(client.known(other))
 
     assert run(server, known_by_another_limit).count(True) == 130 - refused
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_what_is_told_to_be_known_is_what_is_not_sent(retry_failed, serve, tmp_path, monkeypatch):
+    monkeypatch.setattr("datagen.llm.client.LOOKED_UP", 17)
+    monkeypatch.setattr("datagen.llm.client.READ", 5)
+    kinds = [
+        {"schema": schema, "sampling": Sampling(seed=seed, max_tokens=limit), "sample": seed}
+        for schema in (None, SCHEMA) for seed in (0, 1) for limit in (16, 32, 48)
+    ]  # fmt: skip
+    requests = [request(str(number), **kind) for number in range(20) for kind in kinds]
+    server, cut = serve(faults={"filter": 0.6}), serve(finish="length")
+
+    async def ask_some(ledger, server, some):
+        client = Client(Endpoint("stub", server.url), ledger, retry_failed=retry_failed)
+        known, sent = list(client.known(some)), []
+        for one in some:
+            before = server.stats()["requests"]
+            with contextlib.suppress(PermanentError):
+                await client.ask(one)
+            sent.append(server.stats()["requests"] > before)
+        again = list(client.known(some))
+        await client.close()
+        return known, sent, again
+
+    base = Ledger(tmp_path / "base.sqlite")
+    asyncio.run(ask_some(base, cut, requests[1::7]))
+    asyncio.run(ask_some(base, server, requests[::5]))
+    base.close()
+    ledger = Ledger(tmp_path / "ledger.sqlite", base=tmp_path / "base.sqlite")
+    asyncio.run(ask_some(ledger, cut, requests[2::7]))
+    asyncio.run(ask_some(ledger, server, requests[1::5]))
+    for number in range(3):
+        part = requests[number::3]  # of one limit: what another brings may serve it
+        known, sent, again = asyncio.run(ask_some(ledger, server, part))
+
+        assert [not one for one in sent] == known and len(set(known)) == 2
+        assert all(again)
+    ledger.close()
+
+
+def test_keys_made_together_are_those_made_one_by_one():
+    plain = {"prompt": "p#1", "schema": None, "sampling": Sampling(max_tokens=9), "sample": 0}
+    other = {"prompt": "p#2", "schema": SCHEMA, "sampling": Sampling(0.5, max_tokens=9), "sample": 1}
+    requests = [
+        request(text, **options)
+        for name, value in other.items() for text, options in (("a", plain), ("é", plain), ("é", plain | {name: value}))
+    ]  # fmt: skip
+    assert list(names(requests, "stub@1")) == [(one.key("stub@1"), 9) for one in requests]
+    assert len(set(names(requests, "stub@1"))) == 2 + len(other)
 
 
 def heard(audio: bytes) -> Request:

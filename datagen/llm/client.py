@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -11,14 +11,16 @@ from datagen.errors import DatagenError, ModelError, PermanentError, UsageError
 from datagen.llm.budget import METER, PROMPT_MARGIN, Budget, Price, Stats, price_of
 from datagen.llm.ledger import Ledger, Row
 from datagen.llm.reply import Completion
-from datagen.llm.request import Answer, Endpoint, Request, digest, public_name
+from datagen.llm.request import Answer, Endpoint, Request, digest, names, public_name
 from datagen.llm.sender import Sender
 
 __all__ = ["Client", "Sends"]
 
 
-LOOKED_UP = 10_000
-"""Requests that `Client.known` looks up in the ledger together."""
+LOOKED_UP = 50_000
+"""Requests that `Client.known` looks up in the index together, where neighbours share a page: 10 MB of keys."""
+READ = 5_000
+"""Of those that the index does not settle, how many rows are in memory at a time."""
 
 
 class Sends(Protocol):
@@ -121,14 +123,24 @@ class Client:
 
     def known(self, requests: Iterable[Request]) -> Iterator[bool]:
         """Of each, whether `ask` would send nothing; tells what is left of a run without asking it."""
-        pending = iter(requests)
-        while names := [(r.key(self.identity), r.sampling.max_tokens) for r in islice(pending, LOOKED_UP)]:
-            # An error stands too, unless it is to be retried.
-            held = set() if self._retry_failed else self._ledger.holds(names)
-            open_ = [name for name in names if name not in held]
-            rows = zip(open_, self._ledger.find(open_), strict=True)
-            held.update(name for name, row in rows if self._stands(name, row) is not None)
-            yield from (name in held for name in names)
+        pending = names(requests, self.identity)
+        while some := list(islice(pending, LOOKED_UP)):
+            held = self._held(some)
+            yield from [key in held[limit] for key, limit in some]
+
+    def _held(self, some: Sequence[tuple[str, int]]) -> dict[int, set[str]]:
+        """Limit → keys whose answer stands."""
+        held: dict[int, set[str]] = {}
+        for limit in {limit for _, limit in some}:
+            keys = [key for key, its in some if its == limit]
+            held[limit] = self._ledger.holds(keys, limit, errors=not self._retry_failed)
+        left = [(key, limit) for key, limit in some if key not in held[limit]]
+        for start in range(0, len(left), READ):
+            part = left[start : start + READ]
+            for name, row in zip(part, self._ledger.find(part), strict=True):
+                if self._stands(name, row) is not None:
+                    held[name[1]].add(name[0])
+        return held
 
     async def close(self) -> None:
         """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""

@@ -151,17 +151,18 @@ class Ledger:
             raise self._error(error) from None
         return [_serving(found.get(key, ()), limit) for key, limit in names]
 
-    def holds(self, names: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Of many (key, limit) those with a row of this very limit, which serves them: the index alone is read."""
-        held: set[tuple[str, int]] = set()
-        for limit in {limit for _, limit in names}:
-            keys = sorted(key for key, its in names if its == limit)  # neighbours share a page of the index
-            try:
-                ((places,),) = self._read.execute(HELD, (orjson.dumps(keys).decode(), limit)).fetchall()
-            except sqlite3.Error as error:
-                raise self._error(error) from None
-            held.update((keys[place], limit) for place in orjson.loads(places))
-        return held
+    def holds(self, keys: Iterable[str], limit: int, *, errors: bool = True) -> set[str]:
+        """Those with a row of this very limit, which serves them: the index alone is read.
+
+        `errors=False` leaves out those that stand as an error, for which the rows are looked at, not their texts.
+        """
+        ordered = sorted(keys)  # neighbours share a page of the index
+        statement = HELD if errors else f"{HELD} AND error IS NULL"
+        try:
+            ((places,),) = self._read.execute(statement, (orjson.dumps(ordered).decode(), limit)).fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+        return {ordered[place] for place in orjson.loads(places)}
 
     def describe(self, key: str) -> dict[str, Any] | None:
         """What was asked and answered, ready for JSON, for whoever inspects a run; None when there is no such key."""

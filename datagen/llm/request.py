@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -13,7 +13,7 @@ import orjson
 
 from datagen.sound import Sound, hashed
 
-__all__ = ["Answer", "Endpoint", "Request", "Sampling", "digest", "prompt_tokens", "public_name"]
+__all__ = ["Answer", "Endpoint", "Request", "Sampling", "digest", "names", "prompt_tokens", "public_name"]
 
 CHARACTERS_PER_TOKEN = 4
 AUDIO_TOKENS_PER_SECOND = 25
@@ -111,15 +111,23 @@ class Request:
 
     def canonical(self, identity: str) -> bytes:
         """JSON with sorted keys of all that decides the answer, each audio by the hash of the bytes sent."""
+        return self._said() + self._asked(identity)
+
+    def _said(self) -> bytes:
+        """The canonical form as far as the messages."""
+        messages = [_hashed(message) for message in self.messages]
+        return b'{"messages":' + orjson.dumps(messages, option=orjson.OPT_SORT_KEYS)
+
+    def _asked(self, identity: str) -> bytes:
+        """The rest of it."""
         value = {
             "model": identity,
-            "messages": [_hashed(message) for message in self.messages],
             "schema": self.schema,
             "sampling": self.sampling.body(),
             "sample": self.sample,
             "prompt": self.prompt,
         }
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return b"," + orjson.dumps(value, option=orjson.OPT_SORT_KEYS)[1:]
 
     def key(self, identity: str) -> str:
         """32 hex characters; the name of the answer in the ledger."""
@@ -152,9 +160,24 @@ def digest(canonical: bytes) -> str:
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
 
+def names(requests: Iterable[Request], identity: str) -> Iterator[tuple[str, int]]:
+    """Key and limit of each; what neighbours ask alike is written once."""
+    last, asked = None, b""
+    for request in requests:
+        if last is None or not _alike(request, last):
+            last, asked = request, request._asked(identity)
+        yield digest(request._said() + asked), request.sampling.max_tokens
+
+
 def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Estimated tokens of a list of messages; see Request.tokens."""
     return sum(_tokens(message["content"]) for message in messages)
+
+
+def _alike(one: Request, other: Request) -> bool:
+    """Whether all but the messages is the very same."""
+    same = one.schema is other.schema and one.sampling is other.sampling
+    return same and one.prompt == other.prompt and one.sample == other.sample
 
 
 def _hashed(message: Mapping[str, Any]) -> Mapping[str, Any]:
