@@ -108,7 +108,7 @@ ConfigFile = Annotated[
     Path | None, typer.Option(help="TOML file of the same options; flags win.", callback=configured, is_eager=True)
 ]
 Transport = Annotated[
-    str, typer.Option(help="online or batch (the Batch API: cheaper, within a day); for one role: writer=batch,…")
+    str, typer.Option(help="online or batch (the Batch API: cheaper, within a day); for some roles: ROLE=batch,…")
 ]
 BatchRows = Annotated[int, typer.Option(help="Most requests of one batch.")]
 BatchPoll = Annotated[float, typer.Option(help="Seconds between looks at batches; requests gather as long.")]
@@ -195,7 +195,8 @@ def build_command(
     ] = None,
     in_flight: Annotated[int, typer.Option(help="Requests under way at once to one model, at most.")] = 256,
     max_cost: Annotated[
-        float | None, typer.Option(help="Admit clips, in order, while their worst case leaves this many USD unspent.")
+        float | None,
+        typer.Option(help="Admit clips, in order, while their list price at worst stays within this many USD."),
     ] = None,
     price: Annotated[
         str | None, typer.Option(help="IN,OUT: USD per million tokens, for servers whose price is not known.")
@@ -562,7 +563,7 @@ def train_command(
     config: ConfigFile = None,
     json_: Json = False,
 ) -> None:
-    """Tune a language model, or what an audio model thinks with, on questions without their audio, by GRPO."""
+    """Tune a language model, or what an audio model thinks with, by GRPO on questions, with their audio or without."""
     from datagen.train.config import Config
     from datagen.train.ranks import first
     from datagen.train.run import train
