@@ -149,7 +149,7 @@ def trials(args: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
         "limit": lambda: on.limited(4 * prompts, flying, flying // 4),
         "steady": lambda: on.steady(4 * prompts, flying),
         "faults": lambda: on.faults(prompts, flying),
-        "build": lambda: engine_build.build(args.clips),
+        "build": lambda: engine_build.build(args.clips, args.rounds),
         "again": lambda: engine_build.again(args.clips),
     }
 
