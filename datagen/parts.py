@@ -290,7 +290,7 @@ def survey_source(source: Source, config: Config) -> Survey:
             labels.update(item.labels)
             for label in item.labels:
                 together.setdefault(label, set()).update(item.labels)
-            row = dict(zip(CLIP, cells(item), strict=True), path="")
+            row = dict(zip(CLIP, cells(item), strict=True), path="", questions=list(map(asdict, item.questions)))
             digest.update(canonical([row, _size(item.path)]).encode())
         else:
             others += 1
