@@ -80,9 +80,30 @@ def run_to_end(work: Coroutine[Any, Any, T], place: Path) -> T:
             loop.remove_signal_handler(signal.SIGTERM)
 
     try:
-        return uvloop.run(cancelled_by_sigterm())  # a tenth less of the processor a call than on asyncio's own loop
+        with unhurried():
+            return uvloop.run(cancelled_by_sigterm())  # a tenth less of the processor a call than on asyncio's own loop
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(f"interrupted; the same command goes on where it was ({place})") from None
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Tells Linux that this thread, and those it starts, do batch work: one that is woken does not interrupt another.
+
+    Else each reply has the HTTP client's thread interrupt the loop that it is for, and one after another they take
+    turns; so they work through what has come. Half the switches, a tenth less of the processor (`docs/LOG.md`).
+    """
+    if not hasattr(os, "sched_setscheduler") or os.sched_getscheduler(0) != os.SCHED_OTHER:  # or somebody knows better
+        yield
+        return
+    nothing_more = os.sched_param(0)
+    try:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, nothing_more)
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, nothing_more)
 
 
 @contextmanager

@@ -134,6 +134,23 @@ def test_a_run_that_has_ended_takes_no_signal(known, tmp_path):
         assert threads.submit(run_to_end, asyncio.sleep(0, "in a thread"), tmp_path).result() == "in a thread"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="Linux alone")
+def test_a_run_and_the_threads_it_starts_are_batch_work_and_its_caller_is_not(tmp_path, monkeypatch):
+    async def policies():
+        return os.sched_getscheduler(0), await asyncio.to_thread(os.sched_getscheduler, 0)
+
+    assert run_to_end(policies(), tmp_path) == (os.SCHED_BATCH, os.SCHED_BATCH)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+    def forbidden(*_):
+        raise PermissionError("a sandbox")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    assert run_to_end(policies(), tmp_path) == (os.SCHED_OTHER, os.SCHED_OTHER)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_IDLE)
+    assert run_to_end(asyncio.sleep(0, "as it was"), tmp_path) == "as it was"
+
+
 def test_what_is_ignored_stays_so_and_a_thread_changes_nothing(known):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert heard(False, signal.SIGTERM) == ([], [])
