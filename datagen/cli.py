@@ -435,6 +435,9 @@ def eval_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask again what a server refused for good.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which answers are left, their tokens and cost; send nothing.")
+    ] = False,
     config: ConfigFile = None,
     json_: Json = False,
 ) -> None:
@@ -449,20 +452,38 @@ def eval_command(
             max_tokens=max_tokens, limit=limit, seed=seed, allow_broken=allow_broken, submission=submission,
             judge_model=judge_model, judge_url=judge_url, check_batch=check_batch, ledger=ledger, max_cost=max_cost,
             price=prices(price), patience=patience, transport=transport, batch_rows=batch_rows, batch_poll=batch_poll,
-            retry_failed=retry_failed,
+            retry_failed=retry_failed, dry_run=dry_run,
         )
     )  # fmt: skip
     if json_:
         print_json(found)
+    elif dry_run:
+        say_left(found)
     else:
         show(eval_shown(found))
-    if found["unanswered"]:
+    if not dry_run and found["unanswered"]:
         lost: dict[str, int] = {}
         for reasons in found["unanswered"].values():
             lost |= {reason: max(len(ids), lost.get(reason, 0)) for reason, ids in reasons.items()}
         why = ", ".join(f"{reason} {n}" for reason, n in lost.items())
         say(f"without an answer, which counts as wrong: {why}; the ids are in {out}/result.json")
         raise typer.Exit(1)
+
+
+def say_left(estimate: dict[str, Any]) -> None:
+    """The dry run of an evaluation, for a person."""
+    cost = "price unknown" if estimate["cost_usd"] is None else f"about ${estimate['cost_usd']:.2f}"
+    made = f"{estimate['items']} items, {estimate['predictions']} predictions"
+    calls = f"{estimate['calls']} calls, {estimate['known']} known, {estimate['left']} left"
+    say(f"{made}: {calls}, {cost} (an estimate; nothing was sent)")
+    for name, part in (*estimate["conditions"].items(), *estimate["roles"].items()):
+        most = "at most " if name == "judge" else ""
+        tokens = f"{part['prompt_tokens']} tokens in, {part['completion_tokens']} out at most"
+        model = f"{part['model']}: " if "model" in part else ""
+        say(f"  {name:<10} {model}{part['calls']} calls, {part['known']} known, {most}{part['left']} left, {tokens}")
+    for name, part in estimate["conditions"].items():
+        for reason, number in part["unanswered"].items():
+            say(f"  {name:<10} {number} predictions cannot be asked: {reason}")
 
 
 def number_or_word(value: str | int) -> int | str:

@@ -16,7 +16,7 @@ from datagen.errors import PermanentError, TransientError, UsageError
 from datagen.llm import Client, Ledger, Request, Row, Sampling
 from datagen.llm.local import LocalSender
 
-__all__ = ["batch_check", "check_hearing"]
+__all__ = ["batch_check", "check_hearing", "heeding", "probes"]
 
 
 async def check_hearing(client: Client, ledger: Ledger) -> None:
@@ -26,16 +26,26 @@ async def check_hearing(client: Client, ledger: Ledger) -> None:
     answer is remembered, a refusal is not: the server may be mended. What a model makes of audio that it takes, the
     conditions `mismatched` and `silence` show.
     """
-    asking = Client(client.endpoint, ledger, retry_failed=True, sender=client.sender)
-    sound = Clip(Audio(np.zeros((1, RATE), np.float32), RATE, RATE, 1), "").wav()
-    text: dict[str, Any] = {"type": "text", "text": "Is there any sound? Answer with one word."}
-    audio = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
+    asking = heeding(client, ledger)
     try:
-        heard, read = await asyncio.gather(*(asking.ask(_probe(parts)) for parts in ([audio, text], [text])))
+        heard, read = await asyncio.gather(*map(asking.ask, probes()))
     except (PermanentError, TransientError) as error:
         raise _deaf(client, " ".join(str(error).split())) from None
     if 0 < heard.prompt_tokens <= read.prompt_tokens:
         raise _deaf(client, f"{heard.prompt_tokens} prompt tokens with one second of it, {read.prompt_tokens} without")
+
+
+def heeding(client: Client, ledger: Ledger) -> Client:
+    """The same model, asked again what it refused."""
+    return Client(client.endpoint, ledger, retry_failed=True, sender=client.sender)
+
+
+def probes() -> list[Request]:
+    """A question with a second of silence, and without it."""
+    sound = Clip(Audio(np.zeros((1, RATE), np.float32), RATE, RATE, 1), "").wav()
+    text: dict[str, Any] = {"type": "text", "text": "Is there any sound? Answer with one word."}
+    audio = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
+    return [_probe([audio, text]), _probe([text])]
 
 
 def _probe(parts: list[dict[str, Any]]) -> Request:

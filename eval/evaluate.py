@@ -21,6 +21,7 @@ from typing import Any
 from datagen.errors import UsageError
 from datagen.eval.asking import Lost
 from datagen.eval.checking import batch_check, check_hearing
+from datagen.eval.estimate import estimate
 from datagen.eval.figures import cells, unanswered
 from datagen.eval.outputs import scan
 from datagen.eval.preparing import Config, Parts, described, make_parts
@@ -42,11 +43,17 @@ CHECKED = 8
 def evaluate(config: Config) -> dict[str, Any]:
     """Runs (or goes on with) one evaluation; returns result.json with `out`, `spent` and `seconds` of this call.
 
+    With `dry_run` it returns what `estimate` says, and sends and writes nothing.
+
     Raises UsageError (exit 2) before the first item is asked, other DatagenErrors (exit 1) or Interrupted (exit 130)
     with everything that was answered in the ledger.
     """
+    file = config.ledger or config.out / "ledger.sqlite"
+    if config.dry_run:
+        with contextlib.closing(Ledger(file, read_only=True)) as ledger:
+            return asyncio.run(pipeline(config, ledger))
     run = Run(config.out)
-    with run.held("items.parquet"), contextlib.closing(Ledger(config.ledger or config.out / "ledger.sqlite")) as ledger:
+    with run.held("items.parquet"), contextlib.closing(Ledger(file)) as ledger:
         return run_to_end(pipeline(config, ledger), config.out)
 
 
@@ -55,9 +62,12 @@ async def pipeline(config: Config, ledger: Ledger) -> dict[str, Any]:
     started = time.monotonic()
     parts = make_parts(config, ledger)
     try:
-        await asyncio.gather(*(client.preflight() for client in parts.clients.values()))
+        if not config.dry_run:
+            await asyncio.gather(*(client.preflight() for client in parts.clients.values()))
         inputs = described(config, parts)
         check_inputs(config.out, inputs)
+        if config.dry_run:
+            return await estimate(config, parts, ledger)
         if config.base_url and config.hearing:
             await check_hearing(parts.client, ledger)
         (config.out / "result.json").unlink(missing_ok=True)

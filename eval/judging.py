@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datagen.eval.asking import Item
     from datagen.llm import Client
 
-__all__ = ["PROMPT", "judged"]
+__all__ = ["PROMPT", "TAIL", "TOKENS", "asked", "judged"]
 
 PROMPT = """\
 A model was asked a multiple-choice question.
@@ -44,13 +44,17 @@ async def judged(client: Client, item: Item, shown: Sequence[int], text: str) ->
     """
     if not text.strip():
         return False
-    listed = "\n".join(f"({chr(ord('A') + at)}) {item.choices[place]}" for at, place in enumerate(shown))
-    prompt = PROMPT.format(question=item.question, choices=listed, answer=item.answer, said=text[-TAIL:])
-    request = Request([{"role": "user", "content": prompt}], NAME, sampling=Sampling(max_tokens=TOKENS))
     try:
-        return verdict((await client.ask(request)).text)
+        return verdict((await client.ask(asked(item, shown, text))).text)
     except (PermanentError, TransientError):
         return None
+
+
+def asked(item: Item, shown: Sequence[int], text: str) -> Request:
+    """What the judge is asked about an answer."""
+    listed = "\n".join(f"({chr(ord('A') + at)}) {item.choices[place]}" for at, place in enumerate(shown))
+    prompt = PROMPT.format(question=item.question, choices=listed, answer=item.answer, said=text[-TAIL:])
+    return Request([{"role": "user", "content": prompt}], NAME, sampling=Sampling(max_tokens=TOKENS))
 
 
 def verdict(text: str) -> bool | None:

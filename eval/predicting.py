@@ -26,7 +26,7 @@ from datagen.progress import Progress
 from datagen.records import fold
 from datagen.rows import clean
 
-__all__ = ["Predicting"]
+__all__ = ["AHEAD", "AHEAD_WITH_AUDIO", "Predicting"]
 
 AHEAD = 512
 """Prompts under way at once."""
@@ -51,7 +51,7 @@ class Predicting:
     @property
     def total(self) -> int:
         """Predictions of one condition."""
-        return sum(len(self._shown(item)) for item in self.asking.items) * self.asking.samples
+        return sum(len(self.shown(item)) for item in self.asking.items) * self.asking.samples
 
     async def write(self, conditions: Sequence[str], out: Path, progress: Progress) -> None:
         """predictions.jsonl, line by line in its final order, and latency.jsonl, in the folder `out`.
@@ -71,7 +71,7 @@ class Predicting:
                         lost = sum(row.text is None for row in rows)
                         progress.answers(len(rows) - lost, lost)
 
-    def _shown(self, item: Item) -> list[tuple[str, int, list[int]]]:
+    def shown(self, item: Item) -> list[tuple[str, int, list[int]]]:
         """(order, number, places) of each arrangement. A broken item without choices is a row too, and wrong."""
         return [
             (order, number, places)
@@ -86,7 +86,7 @@ class Predicting:
             context = await self.asking.context(condition, item)
         except Lost as error:
             context = error
-        rows = [self._asked(condition, clock, item, context, *shown) for shown in self._shown(item)]
+        rows = [self._asked(condition, clock, item, context, *shown) for shown in self.shown(item)]
         return [row for part in await asyncio.gather(*rows) for row in part]
 
     async def _asked(

@@ -53,6 +53,7 @@ class Config(ClientOptions):
     judge_model: str | None = None
     judge_url: str | None = None
     check_batch: int | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         self.check_options(("model", "judge"))

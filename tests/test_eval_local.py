@@ -62,6 +62,18 @@ def captions(tmp_path):
     return file
 
 
+def test_a_dry_run_loads_neither_weights_nor_processor(tiny, run, tmp_path, monkeypatch):
+    options = {"condition": "audio,none", "orders": "circular"}
+    run(tiny["qwen2_5_omni_thinker"], out="half", limit=2, ledger=tmp_path / "ledger.sqlite", **options)
+    for name in ("load", "_load_processor"):
+        monkeypatch.delattr(LocalModel, name)
+    options |= {"audio": tmp_path / "quiz/audio", "max_tokens": 4, "ledger": tmp_path / "ledger.sqlite"}
+    model = str(tiny["qwen2_5_omni_thinker"])
+    found = evaluate(Config("mmau", tmp_path / "quiz/quiz.json", model, tmp_path / "out", dry_run=True, **options))
+    assert (found["calls"], found["known"], found["left"], found["cost_usd"]) == (32, 16, 16, 0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_thinker_answers_under_every_condition_and_order(tiny, run, tmp_path):
     options = {
         "condition": ",".join(CONDITIONS),

@@ -125,11 +125,10 @@ class Client:
         """Of each, whether `ask` would send nothing; tells what is left of a run without asking it."""
         pending = names(requests, self.identity)
         while some := list(islice(pending, LOOKED_UP)):
-            held = self._held(some)
-            yield from [key in held[limit] for key, limit in some]
+            yield from self.holds(some)
 
-    def _held(self, some: Sequence[tuple[str, int]]) -> dict[int, set[str]]:
-        """Limit → keys whose answer stands."""
+    def holds(self, some: Sequence[tuple[str, int]]) -> list[bool]:
+        """`known` of requests of which there are key and limit, all at once."""
         held: dict[int, set[str]] = {}
         for limit in {limit for _, limit in some}:
             keys = [key for key, its in some if its == limit]
@@ -140,7 +139,7 @@ class Client:
             for name, row in zip(part, self._ledger.find(part), strict=True):
                 if self._stands(name, row) is not None:
                     held[name[1]].add(name[0])
-        return held
+        return [key in held[limit] for key, limit in some]
 
     async def close(self) -> None:
         """Close the connections, or end the model's thread. The ledger stays open: it may serve other clients."""

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from datagen.errors import LedgerError
-from datagen.llm.ledger_file import UPSERT, connect, cure, mend, unchanging
+from datagen.llm.ledger_file import UPSERT, connect, cure, mend, reading, unchanging
 
 __all__ = ["Ledger", "Row", "Totals"]
 
@@ -98,16 +98,18 @@ class _Sought(NamedTuple):
 class Ledger:
     """Opens or creates the file at `path`; `run` marks the rows that are put, for `totals(run=…)`.
 
-    What it lacks is looked up in the ledger `base`, which nobody may write to meanwhile. Raises UsageError when the
-    file is something else or cannot be opened.
+    What it lacks is looked up in the ledger `base`, which nobody may write to meanwhile. With `read_only` nothing is
+    made or written, and a file that is not there holds nothing. Raises UsageError when the file is something else or
+    cannot be opened.
     """
 
-    def __init__(self, path: str | Path, run: str = "", *, base: Path | None = None) -> None:
+    def __init__(self, path: str | Path, run: str = "", *, base: Path | None = None, read_only: bool = False) -> None:
         self.path = Path(path)
         self.run = run
-        mend(self.path)
-        self._read = connect(self.path)
-        self._connection = connect(self.path)
+        if not read_only:
+            mend(self.path)
+        self._read = reading(self.path) if read_only else connect(self.path)
+        self._connection = self._read if read_only else connect(self.path)
         self._base = unchanging(base) if base else None
         self._sought: list[_Sought] = []
         self._waiting: list[_Put] = []

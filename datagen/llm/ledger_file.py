@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from datagen.errors import UsageError
 from datagen.llm import salvage
 
-__all__ = ["UPSERT", "connect", "cure", "mend", "unchanging"]
+__all__ = ["UPSERT", "connect", "cure", "mend", "reading", "unchanging"]
 
 BUSY = 30.0
 """Seconds to wait for another process's commit."""
@@ -51,7 +51,31 @@ def cure(error: Exception, path: Path) -> str:
 
 def unchanging(path: Path) -> sqlite3.Connection:
     """A connection without locks or a file of its own beside `path`: a WAL cannot be shared between machines."""
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?immutable=1", uri=True, check_same_thread=False)
+    return _only_read(path, "immutable=1")
+
+
+def _only_read(path: Path, how: str) -> sqlite3.Connection:
+    name = f"file:{quote(str(path.absolute()))}?{how}"
+    return sqlite3.connect(name, timeout=BUSY, uri=True, check_same_thread=False)
+
+
+def reading(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing to the ledger at `path`, and finds nothing where there is none.
+
+    Raises UsageError.
+    """
+    if not path.exists() or not path.stat().st_size:
+        nothing = sqlite3.connect(":memory:", check_same_thread=False)
+        nothing.executescript(SCHEMA)
+        return nothing
+    if salvage.is_marked(path):
+        raise UsageError(f"ledger {path} is damaged: the same command without --dry-run mends it")
+    # A log is there while a process works in the ledger, or when one was killed; else SQLite would leave one behind.
+    logged = salvage.with_ending(path, "-wal").exists()
+    try:
+        return _checked(_only_read(path, "mode=ro") if logged else unchanging(path), path, _check)
+    except sqlite3.Error as error:
+        raise UsageError(f"ledger {path} cannot be read ({error}): give --ledger a file that can be read") from None
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -65,8 +89,15 @@ def connect(path: Path) -> sqlite3.Connection:
         raise UsageError(
             f"ledger {path} cannot be opened ({error}): give --ledger a file that can be written"
         ) from None
+    return _checked(connection, path, _prepared)
+
+
+def _checked(
+    connection: sqlite3.Connection, path: Path, check: Callable[[sqlite3.Connection, Path], object]
+) -> sqlite3.Connection:
+    """The connection, unless `check` raises. Raises UsageError."""
     try:
-        _prepared(connection, path)
+        check(connection, path)
     except sqlite3.Error as error:
         connection.close()
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB and not salvage.is_ours(path):
@@ -97,6 +128,17 @@ def _prepared(connection: sqlite3.Connection, path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is ours, or make it so. Raises UsageError, sqlite3.Error."""
+    tables = _check(connection, path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if not tables:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
+        )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file holds tables, which are ours. Raises UsageError, sqlite3.Error."""
     connection.execute("BEGIN")  # one look at all three: another process may be making the file at this moment
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -108,12 +150,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise UsageError(
             f"ledger {path} has schema {version}, this version reads {VERSION}: give --ledger another file"
         )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if not tables:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-        )
+    return bool(tables)
 
 
 def mend(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from datagen.errors import LedgerError
 from datagen.llm.ledger import Ledger
-from datagen.llm.ledger_file import connect, cure
+from datagen.llm.ledger_file import connect, cure, reading
 
 __all__ = ["Name", "Open", "Pending", "Place", "under_way"]
 
@@ -165,7 +165,7 @@ class Pending:
 
 def under_way(ledger: Ledger, model: str) -> int:
     """Requests to `model` that are in batches and have no answer yet, for a call that is about to ask otherwise."""
-    with contextlib.closing(connect(ledger.path)) as connection:
+    with contextlib.closing(reading(ledger.path)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batch_rows'").fetchone():
             return 0
         return int(connection.execute(UNDER_WAY, (model,)).fetchone()[0])
