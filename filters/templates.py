@@ -98,11 +98,15 @@ def wordings(table: pl.DataFrame, drawn: pl.Series, share: float) -> pl.Series:
     if common.is_empty():
         return pl.Series("form", [""] * table.height, dtype=pl.String)
     pattern = "|".join(re.escape(word) for word in sorted(common, key=len, reverse=True))
-    words = word_lists(pl.col("question"))
-    kept = words.list.eval(pl.element().filter(pl.element().str.contains(rf"^(?:{pattern})$")))
-    free = (pl.col("generator") != "human") & (forms(table) == "")
-    is_form = free & (kept.list.len() >= FEWEST_WORDS) & (2 * kept.list.len() >= words.list.len())
-    return table.select(form=pl.when(is_form).then(kept.list.join(" ")).otherwise(pl.lit("")).fill_null(""))["form"]
+    listed = table.select("generator", words=word_lists(pl.col("question")), rule=forms(table))
+    common_ones = pl.element().filter(pl.element().str.contains(rf"^(?:{pattern})$"))
+    listed = listed.with_columns(kept=pl.col("words").list.eval(common_ones))  # once: it is asked for three times
+    many = pl.col("kept").list.len()
+    free = (pl.col("generator") != "human") & (pl.col("rule") == "")
+    is_form = free & (many >= FEWEST_WORDS) & (2 * many >= pl.col("words").list.len())
+    return listed.select(form=pl.when(is_form).then(pl.col("kept").list.join(" ")).otherwise(pl.lit("")).fill_null(""))[
+        "form"
+    ]
 
 
 def distinct(table: pl.DataFrame, drawn: pl.Series) -> dict[str, float]:
