@@ -104,9 +104,8 @@ def wordings(table: pl.DataFrame, drawn: pl.Series, share: float) -> pl.Series:
     many = pl.col("kept").list.len()
     free = (pl.col("generator") != "human") & (pl.col("rule") == "")
     is_form = free & (many >= FEWEST_WORDS) & (2 * many >= pl.col("words").list.len())
-    return listed.select(form=pl.when(is_form).then(pl.col("kept").list.join(" ")).otherwise(pl.lit("")).fill_null(""))[
-        "form"
-    ]
+    form = pl.when(is_form).then(pl.col("kept").list.join(" ")).otherwise(pl.lit("")).fill_null("")
+    return listed.select(form=form)["form"]
 
 
 def distinct(table: pl.DataFrame, drawn: pl.Series) -> dict[str, float]:
