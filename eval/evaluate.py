@@ -32,7 +32,7 @@ from datagen.llm import Ledger, Request, Usage, metered
 from datagen.llm.local import LocalSender
 from datagen.progress import Progress
 from datagen.records import canonical
-from datagen.run import Run, replace_text, run_to_end
+from datagen.run import Run, rare_collections, replace_text, run_to_end
 
 __all__ = ["Config", "evaluate"]
 
@@ -50,10 +50,10 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     file = config.ledger or config.out / "ledger.sqlite"
     if config.dry_run:
-        with contextlib.closing(Ledger(file, read_only=True)) as ledger:
+        with contextlib.closing(Ledger(file, read_only=True)) as ledger, rare_collections():
             return asyncio.run(pipeline(config, ledger))
     run = Run(config.out)
-    with run.held("items.parquet"), contextlib.closing(Ledger(file)) as ledger:
+    with run.held("items.parquet"), contextlib.closing(Ledger(file)) as ledger, rare_collections():
         return run_to_end(pipeline(config, ledger), config.out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sys
@@ -249,6 +250,12 @@ def test_a_second_run_asks_nothing_and_writes_the_same_bytes(tmp_path, run):
     other, _, _ = run(quiz.mixed, orders="circular", condition="audio,mismatched", out="other", seed=0)
     assert (tmp_path / "other/predictions.jsonl").read_bytes() == before["predictions.jsonl"]
     assert other["usage"] == result["usage"] and other["usage"]["answers"] == 96
+
+
+def test_cycles_are_looked_for_rarely_while_it_runs(run):
+    seen = set()
+    run(lambda body: seen.add(gc.get_threshold()[0]) or quiz.right(body), condition="none")
+    assert min(seen) > gc.get_threshold()[0]
 
 
 @pytest.mark.parametrize("change", [{"prompt": "letters"}, {"seed": 1}, {"limit": 3}, {"condition": "silence"}])
