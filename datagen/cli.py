@@ -479,8 +479,8 @@ def say_left(estimate: dict[str, Any]) -> None:
     for name, part in (*estimate["conditions"].items(), *estimate["roles"].items()):
         most = "at most " if name == "judge" else ""
         tokens = f"{part['prompt_tokens']} tokens in, {part['completion_tokens']} out at most"
-        model = f"{part['model']}: " if "model" in part else ""
-        say(f"  {name:<10} {model}{part['calls']} calls, {part['known']} known, {most}{part['left']} left, {tokens}")
+        what = part["model"] if "model" in part else f"{part['predictions']} predictions"
+        say(f"  {name:<10} {what}: {part['calls']} calls, {part['known']} known, {most}{part['left']} left, {tokens}")
     for name, part in estimate["conditions"].items():
         for reason, number in part["unanswered"].items():
             say(f"  {name:<10} {number} predictions cannot be asked: {reason}")

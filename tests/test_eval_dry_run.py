@@ -197,7 +197,7 @@ def test_the_command_says_what_is_left(config, serve, tmp_path, monkeypatch, cap
     out, err = capsys.readouterr()
     assert ended.value.code in (0, None) and out == ""
     assert "12 items, 12 predictions: 12 calls, 3 known, 9 left, about $" in err
-    assert "  none       12 calls, 3 known, 9 left, " in err and "out at most" in err
+    assert "  none       12 predictions: 12 calls, 3 known, 9 left, " in err and "out at most" in err
     monkeypatch.setattr(sys, "argv", ["datagen", *words, "--json"])
     with pytest.raises(SystemExit):
         cli.main()

@@ -138,6 +138,26 @@ def test_what_another_process_committed_and_what_the_base_holds_is_looked_up(tmp
     other.close()
 
 
+def test_a_ledger_that_is_only_read_is_neither_made_nor_written(tmp_path):
+    (tmp_path / "empty.sqlite").touch()
+    for name in ("none", "empty"):
+        ledger = Ledger(tmp_path / f"{name}.sqlite", read_only=True)
+        assert ledger.find([("k", 100)]) == [None] and ledger.holds(["k"], 100) == set()
+        ledger.close()
+    written = Ledger(tmp_path / "ledger.sqlite")
+    put(written, row())
+    for _ in range(2):  # while another has it open, and after
+        ledger = Ledger(tmp_path / "ledger.sqlite", read_only=True)
+        assert ledger.holds(["k", "other"], 100) == {"k"}
+        with pytest.raises(LedgerError, match="readonly"):
+            put(ledger, row("other"))
+        ledger.close()
+        written.close()
+    assert {file.name: file.stat().st_size > 0 for file in tmp_path.iterdir()} == {
+        "empty.sqlite": False, "ledger.sqlite": True,
+    }  # fmt: skip
+
+
 def test_a_look_up_takes_one_turn_of_the_loop_and_may_be_cancelled(ledger):
     put(ledger, row())
 
