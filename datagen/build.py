@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from datagen.clipwork import work_in_order
 from datagen.config import Config, public
 from datagen.estimate import estimate
-from datagen.finishing import Spent, about, done_before, finish, leave_shard
+from datagen.finishing import Spent, about, done_before, finish, leave_shard, load_ahead
 from datagen.judging import judge
 from datagen.llm import Ledger, Usage
 from datagen.parts import Parts, Site, derivation, fingerprint, make_clients, make_parts, survey_source
@@ -81,7 +81,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         told = about(config, source, clients, fingerprints)
         run.save(status="running", config=public(config), fingerprints=fingerprints, about=told)
 
-        meter = Usage()
+        meter, loading = Usage(), asyncio.create_task(asyncio.to_thread(load_ahead))
         with Spool(run) as spool, Progress(total=len(parts.part), clients=clients) as progress:
             if config.engine == "ray":
                 from datagen.cluster import Fleet, generate_on_ray
@@ -90,6 +90,7 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
                 run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))
             else:
                 run.save(stopped=await generate(config, parts, spool, meter, progress))
+        await loading
         with at_once():
             spool.close_segment()
             judged = None if config.shard else judge(config, parts.context, spool)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from datagen.sources import Source
 
-__all__ = ["Spent", "about", "done_before", "finish", "leave_shard"]
+__all__ = ["Spent", "about", "done_before", "finish", "leave_shard", "load_ahead"]
 
 SHOWN = 500
 """Characters of an example of what failed: errors quote what models said, which may be a book."""
@@ -74,6 +74,16 @@ class Spent:
     """Of all answers used, paid now or before."""
     started: float
     """`time.monotonic()` at the beginning."""
+
+
+def load_ahead() -> None:
+    """Loads what follows the clips: a fifth of a second that passes while models answer, or else after them."""
+    import polars  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    from datagen.report import template
+
+    template()
 
 
 def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent) -> dict[str, Any]:

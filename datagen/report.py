@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import zlib
@@ -21,8 +22,9 @@ from datagen.seeds import draws
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+    from jinja2 import Template
 
-__all__ = ["spectrogram", "write_report"]
+__all__ = ["spectrogram", "template", "write_report"]
 
 ITEMS = 30
 SECONDS = 30.0
@@ -48,24 +50,26 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
     kept = kept_questions(run)
     items = items_of(run, sample(kept, ITEMS, state["seed"]))
     add_media(items, clip_files)
-    page = (
-        environment()
-        .get_template("report.html")
-        .render(
-            run=state,
-            rows=kept.height,
-            baselines=state["baselines"],
-            gates=state["gates"],
-            positions=positions(kept),
-            skills=kept["skill"].value_counts().sort("count", "skill", descending=[True, False]).rows(),
-            domains=kept["domain"].value_counts().sort("count", "domain", descending=[True, False]).rows(),
-            splits=kept.group_by("split", maintain_order=True).agg(pl.len(), pl.col("clip_id").n_unique()).rows(),
-            lengths=lengths(kept),
-            items=items,
-            rejected=rejected(run, state["seed"]),
-        )
+    page = template().render(
+        run=state,
+        rows=kept.height,
+        baselines=state["baselines"],
+        gates=state["gates"],
+        positions=positions(kept),
+        skills=kept["skill"].value_counts().sort("count", "skill", descending=[True, False]).rows(),
+        domains=kept["domain"].value_counts().sort("count", "domain", descending=[True, False]).rows(),
+        splits=kept.group_by("split", maintain_order=True).agg(pl.len(), pl.col("clip_id").n_unique()).rows(),
+        lengths=lengths(kept),
+        items=items,
+        rejected=rejected(run, state["seed"]),
     )
     replace_text(run / "report.html", page)
+
+
+@functools.cache
+def template() -> Template:
+    """The page, compiled."""
+    return environment().get_template("report.html")
 
 
 def kept_questions(run: Path) -> pl.DataFrame:

@@ -6,12 +6,12 @@ import contextlib
 from typing import Any
 
 import orjson
-import uvloop
 from task import ITEM, MODEL, Call, Item, call, prompts, report
 
 from datagen.errors import ModelError
 from datagen.llm import Client, Endpoint, Ledger, Request, Sampling, ask_parsed
 from datagen.pool import in_order
+from datagen.run import run_to_end
 
 
 async def main(call: Call, ledger: Ledger) -> dict[str, int]:
@@ -42,4 +42,4 @@ async def main(call: Call, ledger: Ledger) -> dict[str, int]:
 if __name__ == "__main__":
     arguments = call()
     with contextlib.closing(Ledger(arguments.folder / "ledger.sqlite")) as opened:
-        report(arguments, **uvloop.run(main(arguments, opened)))
+        report(arguments, **run_to_end(main(arguments, opened), arguments.folder))  # as `datagen build` does
