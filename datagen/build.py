@@ -81,16 +81,15 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
         told = about(config, source, clients, fingerprints)
         run.save(status="running", config=public(config), fingerprints=fingerprints, about=told)
 
-        meter, loading = Usage(), asyncio.create_task(asyncio.to_thread(load_ahead))
+        meter = Usage()
         with Spool(run) as spool, Progress(total=len(parts.part), clients=clients) as progress:
             if config.engine == "ray":
                 from datagen.cluster import Fleet, generate_on_ray
 
                 fleet = Fleet(config, parts, clients, survey, run, ledger, build)
-                run.save(stopped=await generate_on_ray(fleet, spool, meter, progress))
+                run.state["stopped"] = await generate_on_ray(fleet, spool, meter, progress)
             else:
-                run.save(stopped=await generate(config, parts, spool, meter, progress))
-        await loading
+                run.state["stopped"] = await generate(config, parts, spool, meter, progress)
         with at_once():
             spool.close_segment()
             judged = None if config.shard else judge(config, parts.context, spool)
@@ -110,8 +109,11 @@ async def pipeline(config: Config, run: Run, ledger: Ledger, site: Site | None =
 async def generate(config: Config, parts: Parts, spool: Spool, meter: Usage, progress: Progress) -> str:
     """Works on the clips until the list, the target or the money ends; returns why it stopped early, or ''."""
     survivors, need = 0, config.target
+    loading: asyncio.Future[None] | None = None
     async with contextlib.aclosing(work_in_order(config, parts)) as results:
         async for done in results:
+            if loading is None:  # not before: at first the models wait for the processor
+                loading = asyncio.get_running_loop().run_in_executor(None, load_ahead)
             spool.add(done.rows)
             meter.add(done.usage)
             survivors += done.survivors

@@ -9,6 +9,7 @@ No audio: `media_id`, `start` and `end` let a user put it back. Equal input give
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -27,9 +28,11 @@ from datagen.seeds import draws
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
-__all__ = ["COLUMNS", "SPLITS", "escape_markdown", "measured", "positions", "published", "split", "write_dataset"]
+__all__ = [
+    "COLUMNS", "SPLITS", "escape_markdown", "measured", "positions", "published", "split", "template", "write_dataset",
+]  # fmt: skip
 
 SPLITS = ("train", "validation")
 COLUMNS = (
@@ -182,7 +185,13 @@ def render_card(kept: pl.DataFrame, splits: Sequence[str], card: Mapping[str, An
         "measured": set(card["writers"]) <= {"rules"} and set(card["captioners"]) <= MEASURING | GUESSING,
         "example": example(kept),
     }
-    return environment().get_template("card.md").render(card=card, rows=kept.height, **facts)
+    return template("card.md").render(card=card, rows=kept.height, **facts)
+
+
+@functools.cache
+def template(name: str) -> Template:
+    """One of those of `environment`, compiled."""
+    return environment().get_template(name)
 
 
 def environment() -> Environment:

@@ -81,9 +81,9 @@ def load_ahead() -> None:
     import polars  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
-    from datagen.report import template
+    from datagen.dataset import template
 
-    template()
+    template("card.md"), template("report.html")
 
 
 def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import struct
 import zlib
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datagen import audio as sound
-from datagen.dataset import environment, positions
+from datagen.dataset import positions, template
 from datagen.errors import AudioError
 from datagen.run import replace_text
 from datagen.seeds import draws
@@ -22,9 +21,8 @@ from datagen.seeds import draws
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
-    from jinja2 import Template
 
-__all__ = ["spectrogram", "template", "write_report"]
+__all__ = ["spectrogram", "write_report"]
 
 ITEMS = 30
 SECONDS = 30.0
@@ -50,7 +48,7 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
     kept = kept_questions(run)
     items = items_of(run, sample(kept, ITEMS, state["seed"]))
     add_media(items, clip_files)
-    page = template().render(
+    page = template("report.html").render(
         run=state,
         rows=kept.height,
         baselines=state["baselines"],
@@ -64,12 +62,6 @@ def write_report(run: Path, clip_files: Mapping[str, Place] | None = None) -> No
         rejected=rejected(run, state["seed"]),
     )
     replace_text(run / "report.html", page)
-
-
-@functools.cache
-def template() -> Template:
-    """The page, compiled."""
-    return environment().get_template("report.html")
 
 
 def kept_questions(run: Path) -> pl.DataFrame:
