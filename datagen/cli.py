@@ -188,7 +188,7 @@ def build_command(
     split: Annotated[float, typer.Option(help="Share of clips for validation.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="Clips at work at once.  [default: 128 with a model, else 2 a core]")
+        int | None, typer.Option(help="Clips at work at once.  [default: 192 with a model, else 2 a core]")
     ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="File of answers, shared between runs.  [default: in the run]")

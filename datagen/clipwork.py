@@ -24,7 +24,9 @@ __all__ = ["Done", "work_in_order"]
 
 PROBLEMS = {"wellformed": wellformed.problem, "answerable": answerable.problem, "modality": modality.problem}
 """Filters that can judge one question alone: what they drop is not worth a probe's calls."""
-ASKING_WORKERS = 128
+ASKING_WORKERS = 192
+"""Clips at work where models are asked. One whose questions are being written asks for one thing, and 256 requests are
+to be under way."""
 BATCH_WORKERS = 1000
 """Clips at work where a role's requests gather into batches: with 4 questions of 12 readings, about 50,000 requests."""
 Row = Clip | Caption | Question | Verdict | Failure
