@@ -212,23 +212,30 @@ def featurise(flat: Flat, *, question: bool, place: bool) -> Features:
 
     (words, counts), number = flat.words, np.arange(len(flat.texts))
     owner = np.repeat(number, counts)
-    found = [(owner, words), _pairs(words, counts)]
+    length, shape = _shape(flat, place)
+    cells = [(row << 17) | column for column, row in shape.items()]
+    cells += [_cells(owner, words), _cells(*_pairs(words, counts))]
     if question:
         asked, lengths = flat.asked
         opening = _folded(asked, lengths, most=2)
         whole = _folded(words, counts)
         of_choice = np.repeat(np.arange(len(flat.sizes)), flat.sizes)
-        found.append((owner, mixed(opening[of_choice[owner]], words)))
+        cells.append(_cells(owner, mixed(opening[of_choice[owner]], words)))
         again, at = _ragged(lengths[of_choice], (np.cumsum(lengths) - lengths)[of_choice])
-        found.append((again, mixed(asked[at], whole[again])))
-    length, shape = _shape(flat, place)
-    hashed = [
-        (row << 17) | (SHAPE + (value >> np.uint64(11)) % np.uint64(BUCKETS)).astype(np.int64) for row, value in found
-    ]
-    cells = np.concatenate([*((row << 17) | column for column, row in shape.items()), *hashed])
-    cells.sort()
-    cells = cells[np.append(True, cells[1:] != cells[:-1])] if len(cells) else cells
-    return Features(length, cells & 0x1FFFF, np.bincount(cells >> 17, minlength=len(number)))
+        cells.append(_cells(again, mixed(asked[at], whole[again])))
+        del again, at
+    table = np.concatenate(cells)
+    cells.clear()
+    table.sort()
+    table = table[np.append(True, table[1:] != table[:-1])] if len(table) else table
+    return Features(length, table & 0x1FFFF, np.bincount(table >> 17, minlength=len(number)))
+
+
+def _cells(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The cells of hashed features: 17 bits for the column below the number of the choice."""
+    import numpy as np
+
+    return (row << 17) | (SHAPE + (value >> np.uint64(11)) % np.uint64(BUCKETS)).astype(np.int64)
 
 
 def _shape(flat: Flat, place: bool) -> tuple[np.ndarray, dict[int, np.ndarray]]:
