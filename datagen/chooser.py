@@ -134,7 +134,7 @@ class Features:
     length: np.ndarray
     """How much longer a choice is than those of its question, (choices,)."""
     columns: np.ndarray
-    """Of each choice in order, at least one, (elements,), int64."""
+    """Of each choice in order, at least one, (elements,), int32."""
     counts: np.ndarray
     """How many each choice has, (choices,)."""
 
@@ -228,7 +228,7 @@ def featurise(flat: Flat, *, question: bool, place: bool) -> Features:
     cells.clear()
     table.sort()
     table = table[np.append(True, table[1:] != table[:-1])] if len(table) else table
-    return Features(length, table & 0x1FFFF, np.bincount(table >> 17, minlength=len(number)))
+    return Features(length, (table & 0x1FFFF).astype(np.int32), np.bincount(table >> 17, minlength=len(number)))
 
 
 def _cells(row: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -350,7 +350,7 @@ def _merged(features: Features) -> tuple[Features, np.ndarray, np.ndarray, np.nd
     sums = np.bincount(features.columns, np.repeat(marks, features.counts), COLUMNS)
     used = np.flatnonzero(sums)
     _, first, group, times = np.unique(sums[used], return_index=True, return_inverse=True, return_counts=True)
-    names = np.zeros(COLUMNS, dtype=np.int64)
+    names = np.zeros(COLUMNS, dtype=np.int32)
     names[used[first]] = np.arange(1, len(first) + 1)
     columns = names[features.columns]
     held = columns > 0
@@ -403,7 +403,7 @@ def _batches(features: Features, sizes: np.ndarray, right: np.ndarray) -> Iterat
         cell = place * len(counts) + question
         length, absent, good = np.zeros(shape), np.full(shape, -np.inf), np.zeros(shape)
         length.flat[cell], absent.flat[cell], good.flat[cell] = part.length, 0.0, right[choices]
-        yield Batch(part.columns, np.repeat(cell, part.counts), length, absent, good)
+        yield Batch(part.columns.astype(np.int64), np.repeat(cell, part.counts), length, absent, good)
 
 
 def naive_bayes(features: Features, sizes: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -89,6 +89,7 @@ def load_ahead() -> None:
 def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent) -> dict[str, Any]:
     """Writes the tables, the dataset with its card and the report; run.json says `done` last of all."""
     import polars as pl
+    import pyarrow as pa
 
     from datagen.dataset import write_dataset
     from datagen.report import write_report
@@ -101,6 +102,7 @@ def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent)
     run.write(Failure, [failures, judged.dropped])
     judged.verdicts.clear()  # written; what follows needs the memory
     judged.dropped = failures.clear()
+    pa.default_memory_pool().release_unused()  # else the system does not get it back
     card = describe(config, run, judged, spent.usage)
     write_dataset(judged.kept, run.path / "dataset", card)
     rejected = {step["filter"]: step["reasons"] for step in judged.funnel if step["reasons"]}
