@@ -83,7 +83,8 @@ def load_ahead() -> None:
 
     from datagen.dataset import template
 
-    template("card.md"), template("report.html")
+    for page in ("card.md", "report.html"):
+        template(page)
 
 
 def finish(config: Config, run: Run, spool: Spool, judged: Judged, spent: Spent) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from datagen.errors import PermanentError, TransientError, UsageError
 from datagen.llm import Client, Ledger, Request, Row, Sampling
 from datagen.llm.local import LocalSender
 
-__all__ = ["batch_check", "check_hearing", "heeding", "probes"]
+__all__ = ["asking_again", "batch_check", "check_hearing", "probes"]
 
 
 async def check_hearing(client: Client, ledger: Ledger) -> None:
@@ -26,7 +26,7 @@ async def check_hearing(client: Client, ledger: Ledger) -> None:
     answer is remembered, a refusal is not: the server may be mended. What a model makes of audio that it takes, the
     conditions `mismatched` and `silence` show.
     """
-    asking = heeding(client, ledger)
+    asking = asking_again(client, ledger)
     try:
         heard, read = await asyncio.gather(*map(asking.ask, probes()))
     except (PermanentError, TransientError) as error:
@@ -35,7 +35,7 @@ async def check_hearing(client: Client, ledger: Ledger) -> None:
         raise _deaf(client, f"{heard.prompt_tokens} prompt tokens with one second of it, {read.prompt_tokens} without")
 
 
-def heeding(client: Client, ledger: Ledger) -> Client:
+def asking_again(client: Client, ledger: Ledger) -> Client:
     """The same model, asked again what it refused."""
     return Client(client.endpoint, ledger, retry_failed=True, sender=client.sender)
 

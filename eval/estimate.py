@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from datagen.eval import judging
 from datagen.eval.asking import HEARING, Item, Lost
-from datagen.eval.checking import heeding, probes
+from datagen.eval.checking import asking_again, probes
 from datagen.eval.predicting import AHEAD, AHEAD_WITH_AUDIO
 from datagen.eval.preparing import Config, Parts
 from datagen.llm import Client, Ledger, Request
@@ -150,7 +150,7 @@ async def asked(parts: Parts, condition: str, item: Item) -> list[Asked | Lost]:
 def check(client: Client, ledger: Ledger) -> Count:
     """What a server is asked before the first item, to see whether it hears."""
     count, requests = Count(), probes()
-    for request, known in zip(requests, heeding(client, ledger).known(requests), strict=True):
+    for request, known in zip(requests, asking_again(client, ledger).known(requests), strict=True):
         count.add(known, request.tokens(), request.sampling.max_tokens)
     return count
 
